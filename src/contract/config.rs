@@ -1,0 +1,251 @@
+//! The sidecar's configuration as it stands in the mounted file. Unknown fields are refused: a sidecar never runs a
+//! policy that it understands only in part.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Everything that the sidecar enforces. Rendered by the operator from a validated resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SidecarConfig {
+    /// Namespace of the `OktaProtectedApi`.
+    pub namespace: String,
+    /// Name of the `OktaProtectedApi`; also the challenge's realm.
+    pub name: String,
+    /// The issuers whose tokens may pass; 1 to 8, unique names, unique URLs.
+    pub issuers: Vec<IssuerConfig>,
+    /// What holds for a path that no route names.
+    pub default_access: DefaultAccess,
+    /// At most 64.
+    pub routes: Vec<RouteConfig>,
+    /// `POST <path>` for callers; absent = off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_broker: Option<BrokerConfig>,
+    /// The app.
+    pub upstream: UpstreamConfig,
+    /// Verbosity of the sidecar's own log.
+    pub log_level: LogLevel,
+}
+
+/// One authorization server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IssuerConfig {
+    /// Name within the resource.
+    pub name: String,
+    /// The exact `iss` value; endpoints are found by discovery (RFC 8414, OpenID Connect).
+    pub url: String,
+    /// A token must name at least one of these in `aud`, byte for byte.
+    pub audiences: Vec<String>,
+    /// How a token is judged.
+    pub validation: ValidationMode,
+    /// This API's own client at the issuer; needed for introspection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientConfig>,
+    /// Introspection settings (also present, with defaults, where it is not used).
+    pub introspection: IntrospectionConfig,
+    /// Tolerated clock difference in seconds for `exp`, `nbf` and `iat`.
+    pub clock_skew_seconds: u64,
+    /// A PEM file with extra CA certificates to trust for this issuer; absent = public roots only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// True lets `http://` endpoints be used (the operator's `--allow-insecure-issuers`; never a field of the resource).
+    #[serde(default)]
+    pub allow_http: bool,
+}
+
+/// How access tokens of one issuer are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ValidationMode {
+    /// Signature and claims against the issuer's published keys.
+    Local,
+    /// RFC 7662: the issuer is asked (answers cached).
+    Introspection,
+    /// Both must agree.
+    LocalAndIntrospection,
+}
+
+impl ValidationMode {
+    /// Whether the issuer's keys are needed for a verdict.
+    #[must_use]
+    pub fn checks_locally(self) -> bool {
+        matches!(self, Self::Local | Self::LocalAndIntrospection)
+    }
+
+    /// Whether the issuer is asked.
+    #[must_use]
+    pub fn introspects(self) -> bool {
+        matches!(self, Self::Introspection | Self::LocalAndIntrospection)
+    }
+}
+
+/// Where the API's own client credentials are mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientConfig {
+    /// Folder with the files `clientId`, `clientSecret` and, during a rotation, `previousClientSecret`.
+    pub credentials_dir: String,
+    /// How the client authenticates at the issuer.
+    pub auth_method: ClientAuthMethod,
+}
+
+/// OAuth 2.0 client authentication (RFC 6749 section 2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientAuthMethod {
+    /// `Authorization: Basic`.
+    ClientSecretBasic,
+    /// `client_id` and `client_secret` in the form.
+    ClientSecretPost,
+}
+
+/// Introspection settings of one issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IntrospectionConfig {
+    /// How long an answer is fresh, in milliseconds; never past the token's `exp`. 0 = ask each time.
+    pub cache_millis: u64,
+}
+
+/// Access to a path that no route names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DefaultAccess {
+    /// Any valid token.
+    Authenticated,
+    /// Nobody.
+    Denied,
+}
+
+/// One rule. A path is chosen first (the most specific match), then the method.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouteConfig {
+    /// Unique within the resource; shows in the access log and as a metric label.
+    pub name: String,
+    /// Which paths.
+    pub path: PathMatch,
+    /// Which methods; empty = all. `GET` includes `HEAD`.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Who gets in.
+    pub access: Access,
+    /// Scopes that a token must carry.
+    #[serde(default)]
+    pub scopes: ScopesConfig,
+}
+
+/// A path rule; both kinds start with `/` and hold no `..`, `//` or `%`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PathMatch {
+    /// This path alone.
+    Exact(String),
+    /// This path and everything below it; ends at a segment border.
+    Prefix(String),
+}
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// No token needed, none looked at.
+    Public,
+    /// A valid token with the scopes.
+    Authenticated,
+    /// Nobody.
+    Denied,
+}
+
+/// Scopes of a route; both parts must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScopesConfig {
+    /// Every one of these.
+    #[serde(default)]
+    pub all_of: Vec<String>,
+    /// At least one of these, when not empty.
+    #[serde(default)]
+    pub any_of: Vec<String>,
+}
+
+/// The token broker for callers (`POST <path>`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BrokerConfig {
+    /// Exact path.
+    pub path: String,
+    /// Name of the issuer that the caller's credentials go to.
+    pub issuer: String,
+    /// Asked for when the caller names none.
+    pub default_scopes: Vec<String>,
+    /// What a caller may ask for; holds every default.
+    pub allowed_scopes: Vec<String>,
+    /// Also take Swagger UI's password form with blank user name and password.
+    pub swagger_form: bool,
+}
+
+/// Where the app listens, on loopback within the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UpstreamConfig {
+    /// TCP port on 127.0.0.1; plain HTTP/1.1.
+    pub port: u16,
+}
+
+/// Verbosity of the sidecar's own log (the access log is apart).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Failures only.
+    Error,
+    /// And what may need a person.
+    Warn,
+    /// And life-cycle events.
+    Info,
+    /// And one line for each decision.
+    Debug,
+}
+
+/// Identifies a policy: SHA-256 of the configuration file's bytes, the first 16 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PolicyHash(String);
+
+impl PolicyHash {
+    /// The hash of a configuration file's bytes.
+    #[must_use]
+    pub fn of(file: &[u8]) -> Self {
+        let digest = Sha256::digest(file);
+        Self(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The 16 digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PolicyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl SidecarConfig {
+    /// The file's text: fields in a fixed order, so that equal policies have equal hashes.
+    ///
+    /// # Errors
+    /// Never in practice: every field serializes.
+    pub fn to_file(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string_pretty(self)
+    }
+
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// Malformed JSON, a missing field or one that this version does not know.
+    pub fn from_file(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}

@@ -1,0 +1,2 @@
+//! The developer's loop.
+fn main() {}
