@@ -2,6 +2,11 @@
 //! server accepted to what the operator acts on (`validated`), its status vocabulary (`conditions`), and the
 //! sidecar's configuration that follows from it (`render`). It talks to nobody.
 
+pub mod conditions;
+pub mod duration;
+mod render;
 pub mod types;
+pub mod validated;
 
 pub use types::{OktaProtectedApi, OktaProtectedApiSpec, OktaProtectedApiStatus};
+pub use validated::{NotAccepted, ParseOptions, ValidatedApi};

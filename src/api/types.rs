@@ -1,7 +1,14 @@
 //! The resource as users write it. A field that does nothing does not exist; every rule that can be checked without
 //! looking elsewhere stands here as CEL, with a message that says the fix.
 
-use k8s_openapi::api::core::v1::{EnvVar, LocalObjectReference, Probe, ResourceRequirements};
+#![expect(unreachable_pub, reason = "KubeSchema copies every type, with its `pub`, into the body of a function")]
+
+pub mod limits;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{EnvVar, Probe};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -206,6 +213,22 @@ pub enum Method {
     Options,
 }
 
+impl Method {
+    /// The method as it stands in a request.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+        }
+    }
+}
+
 /// Who may use a route.
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
@@ -265,7 +288,7 @@ pub struct App {
     pub image_pull_policy: Option<ImagePullPolicy>,
     /// Secrets with registry credentials.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub image_pull_secrets: Vec<LocalObjectReference>,
+    pub image_pull_secrets: Vec<SecretRef>,
     /// How many pods.
     #[serde(default = "default_replicas")]
     pub replicas: i32,
@@ -280,7 +303,7 @@ pub struct App {
     pub env: Vec<EnvVar>,
     /// CPU and memory of the app's container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourceRequirements>,
+    pub resources: Option<Resources>,
     /// Tells when the app can take requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness_probe: Option<Probe>,
@@ -290,6 +313,21 @@ pub struct App {
     /// Tells when the app has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup_probe: Option<Probe>,
+}
+
+/// Amounts by resource name, such as cpu and memory.
+pub type Amounts = BTreeMap<String, Quantity>;
+
+/// CPU and memory of a container.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What the scheduler sets aside, such as cpu: 100m and memory: 64Mi.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: Amounts,
+    /// What the container may use at most.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: Amounts,
 }
 
 /// When an image is pulled.
@@ -336,7 +374,7 @@ impl Default for NetworkPolicySpec {
 pub struct SidecarSpec {
     /// CPU and memory; a CPU request of 20m and 32Mi of memory unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourceRequirements>,
+    pub resources: Option<Resources>,
     /// Verbosity of the sidecar's own log.
     #[serde(default)]
     pub log_level: LogLevel,

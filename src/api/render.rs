@@ -1,0 +1,89 @@
+//! The sidecar's configuration that follows from a validated resource. It decides no rule: it hands on what was
+//! validated, and where the pod finds the mounted files.
+
+use tollgate_contract::names::{CA_DIR, CREDENTIALS_DIR};
+use tollgate_contract::{
+    BrokerConfig, ClientConfig, IntrospectionConfig, IssuerConfig, RouteConfig, SidecarConfig, UpstreamConfig,
+};
+
+use crate::validated::{Broker, Issuer, Route, ValidatedApi};
+
+impl ValidatedApi {
+    /// What the sidecars of this resource enforce. Equal resources give equal configurations, whatever their uid,
+    /// generation or workload.
+    #[must_use]
+    pub fn sidecar_config(&self) -> SidecarConfig {
+        // Every field by name: a new one must not be forgotten here.
+        let Self {
+            namespace,
+            name,
+            uid: _,
+            generation: _,
+            issuers,
+            default_access,
+            routes,
+            broker,
+            upstream_port,
+            app: _,
+            service_port: _,
+            network_policy: _,
+            sidecar,
+        } = self;
+        SidecarConfig {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            issuers: issuers.iter().map(issuer_config).collect(),
+            default_access: *default_access,
+            routes: routes.iter().map(route_config).collect(),
+            token_broker: broker.as_ref().map(broker_config),
+            upstream: UpstreamConfig { port: *upstream_port },
+            log_level: sidecar.log_level,
+        }
+    }
+}
+
+fn issuer_config(issuer: &Issuer) -> IssuerConfig {
+    let Issuer { name, url, audiences, validation, client, introspection_cache, clock_skew, ca_bundle, allow_http } =
+        issuer;
+    IssuerConfig {
+        name: name.clone(),
+        url: url.clone(),
+        audiences: audiences.clone(),
+        validation: *validation,
+        client: client.as_ref().map(|client| ClientConfig {
+            credentials_dir: format!("{CREDENTIALS_DIR}/{name}"),
+            auth_method: client.auth_method,
+        }),
+        introspection: IntrospectionConfig { cache_millis: millis(*introspection_cache) },
+        clock_skew_seconds: clock_skew.as_secs(),
+        ca_file: ca_bundle.as_ref().map(|_| format!("{CA_DIR}/{name}/ca.crt")),
+        allow_http: *allow_http,
+    }
+}
+
+fn route_config(route: &Route) -> RouteConfig {
+    let Route { name, path, methods, access, scopes } = route;
+    RouteConfig {
+        name: name.clone(),
+        path: path.clone(),
+        methods: methods.iter().map(|method| method.as_str().to_owned()).collect(),
+        access: *access,
+        scopes: scopes.clone(),
+    }
+}
+
+fn broker_config(broker: &Broker) -> BrokerConfig {
+    let Broker { path, issuer, default_scopes, allowed_scopes, swagger_form } = broker;
+    BrokerConfig {
+        path: path.clone(),
+        issuer: issuer.clone(),
+        default_scopes: default_scopes.clone(),
+        allowed_scopes: allowed_scopes.clone(),
+        swagger_form: *swagger_form,
+    }
+}
+
+/// Durations of the resource are at most an hour.
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,39 @@
+//! How long and how many: the bounds of the schema, checked again when a resource is parsed. They keep the rules' cost
+//! within the API server's budget and the sidecar's tables small.
+
+/// Issuers of one resource.
+pub const ISSUERS: usize = 8;
+/// Characters of an issuer's name: it becomes part of volume names, which end at 63.
+pub const ISSUER_NAME_LENGTH: usize = 32;
+/// Characters of an issuer's URL.
+pub const URL_LENGTH: usize = 512;
+/// Audiences of one issuer.
+pub const AUDIENCES: usize = 8;
+/// Characters of an audience; Okta's own limit lies below.
+pub const AUDIENCE_LENGTH: usize = 512;
+/// Routes of one resource.
+pub const ROUTES: usize = 64;
+/// Characters of a route's name.
+pub const ROUTE_NAME_LENGTH: usize = 63;
+/// Characters of a path.
+pub const PATH_LENGTH: usize = 512;
+/// Scopes in one list.
+pub const SCOPES: usize = 32;
+/// Characters of a scope.
+pub const SCOPE_LENGTH: usize = 128;
+/// Pods of one resource.
+pub const REPLICAS: i32 = 1000;
+/// Environment variables of the app.
+pub const ENV: usize = 256;
+/// Words in command or args.
+pub const ARGS: usize = 64;
+/// Characters of one such word.
+pub const ARG_LENGTH: usize = 8192;
+/// Characters of an image reference.
+pub const IMAGE_LENGTH: usize = 512;
+/// Pull secrets of the app.
+pub const IMAGE_PULL_SECRETS: usize = 8;
+/// Largest `clockSkew`: RFC 7519 allows "no more than a few minutes".
+pub const CLOCK_SKEW: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+/// Largest `introspection.cache`: how long a revoked token may go on at worst; Okta's tokens live an hour by default.
+pub const INTROSPECTION_CACHE: std::time::Duration = std::time::Duration::from_secs(60 * 60);

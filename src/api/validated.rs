@@ -1,0 +1,153 @@
+//! From the resource as stored to the resource as acted upon: `ValidatedApi` can only be made by `parse`, which checks
+//! again what the schema's rules check (an object may be older than a rule, or the cluster's CRD older than this
+//! operator) and what they cannot see. Who holds one need not look again. It talks to nobody.
+
+mod broker;
+mod issuer;
+mod route;
+mod text;
+mod workload;
+
+use kube::ResourceExt;
+use thiserror::Error;
+use tollgate_contract::{DefaultAccess, LogLevel};
+
+pub use broker::Broker;
+pub use issuer::{CaBundle, Client, Issuer};
+pub use route::Route;
+pub use workload::{App, Sidecar};
+
+use crate::conditions::reason;
+use crate::types::{self, OktaProtectedApi, OktaProtectedApiSpec};
+
+/// Longest name of a resource: its Service and pods are named after it, and host names and labels end at 63.
+pub const MAX_NAME_LENGTH: usize = 50;
+
+/// A sound `OktaProtectedApi`.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ValidatedApi {
+    /// Namespace of the resource and of everything rendered from it.
+    pub namespace: String,
+    /// Name of the resource: a DNS-1035 label of at most [`MAX_NAME_LENGTH`] characters.
+    pub name: String,
+    /// The resource's uid.
+    pub uid: String,
+    /// The generation that this was parsed from.
+    pub generation: i64,
+    /// 1 to 8; names and URLs are unique, at most one takes opaque tokens.
+    pub issuers: Vec<Issuer>,
+    /// What holds for a path that no route names.
+    pub default_access: DefaultAccess,
+    /// At most 64; no two of one name, or of one path with a method in common.
+    pub routes: Vec<Route>,
+    /// `POST <path>` for callers.
+    pub broker: Option<Broker>,
+    /// The app's port on loopback; none of the sidecar's.
+    pub upstream_port: u16,
+    /// The app's container.
+    pub app: App,
+    /// The Service's port.
+    pub service_port: u16,
+    /// Whether a NetworkPolicy is wanted.
+    pub network_policy: bool,
+    /// The sidecar's container.
+    pub sidecar: Sidecar,
+}
+
+/// What the operator's flags let a resource do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ParseOptions {
+    /// Issuers may be `http://` (`--allow-insecure-issuers`).
+    pub allow_insecure_issuers: bool,
+}
+
+/// Why a resource is not acted upon.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct NotAccepted {
+    /// A constant of [`crate::conditions::reason`], for the condition Accepted.
+    pub reason: &'static str,
+    /// One sentence that names the field and says the fix.
+    pub message: String,
+}
+
+impl NotAccepted {
+    fn invalid(message: impl Into<String>) -> Self {
+        Self { reason: reason::INVALID_SPEC, message: message.into() }
+    }
+}
+
+impl ValidatedApi {
+    /// Checks a resource as a whole.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn parse(resource: &OktaProtectedApi, options: ParseOptions) -> Result<Self, NotAccepted> {
+        // Every field by name: a new one must not be forgotten here.
+        let OktaProtectedApiSpec {
+            issuers,
+            default_access,
+            routes,
+            token_broker,
+            upstream,
+            app,
+            service,
+            network_policy,
+            sidecar,
+        } = &resource.spec;
+
+        let name = parse_name(&resource.name_any())?;
+        let issuers = issuer::parse_all(issuers, options)?;
+        let broker = token_broker.as_ref().map(|broker| broker::parse(broker, &issuers)).transpose()?;
+        let routes = route::parse_all(routes)?;
+        if let Some(broker) = &broker {
+            broker::check_against_routes(broker, &routes)?;
+        }
+        Ok(Self {
+            namespace: resource.namespace().ok_or_else(|| NotAccepted::invalid("the resource has no namespace"))?,
+            name,
+            uid: resource.uid().ok_or_else(|| NotAccepted::invalid("the resource has no uid"))?,
+            generation: resource.metadata.generation.unwrap_or_default(),
+            issuers,
+            default_access: (*default_access).into(),
+            routes,
+            broker,
+            upstream_port: workload::parse_upstream_port(upstream)?,
+            app: workload::parse_app(app)?,
+            service_port: workload::parse_service_port(service)?,
+            network_policy: network_policy.enabled,
+            sidecar: workload::parse_sidecar(sidecar)?,
+        })
+    }
+}
+
+/// A DNS-1035 label, as Services want it: it starts with a letter.
+fn parse_name(name: &str) -> Result<String, NotAccepted> {
+    if text::is_label(name, MAX_NAME_LENGTH) && name.starts_with(|first: char| first.is_ascii_lowercase()) {
+        return Ok(name.to_owned());
+    }
+    Err(NotAccepted::invalid(format!(
+        "metadata.name: use at most {MAX_NAME_LENGTH} characters of a-z, 0-9 and -, starting with a letter"
+    )))
+}
+
+impl From<types::DefaultAccess> for DefaultAccess {
+    fn from(access: types::DefaultAccess) -> Self {
+        match access {
+            types::DefaultAccess::Authenticated => Self::Authenticated,
+            types::DefaultAccess::Denied => Self::Denied,
+        }
+    }
+}
+
+impl From<types::LogLevel> for LogLevel {
+    fn from(level: types::LogLevel) -> Self {
+        match level {
+            types::LogLevel::Error => Self::Error,
+            types::LogLevel::Warn => Self::Warn,
+            types::LogLevel::Info => Self::Info,
+            types::LogLevel::Debug => Self::Debug,
+        }
+    }
+}

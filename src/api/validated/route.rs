@@ -1,0 +1,127 @@
+//! Which routes are sound, alone and together: no two may claim the same path and method. It matches no request.
+
+use tollgate_contract::{Access, PathMatch, ScopesConfig};
+
+use crate::types::{self, Method, limits};
+
+use super::NotAccepted;
+use super::text::{check_path, check_scopes, is_label};
+
+/// A sound route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Route {
+    /// A DNS label, unique within the resource.
+    pub name: String,
+    /// Which paths; a prefix has no trailing slash unless it is `/`.
+    pub path: PathMatch,
+    /// Which methods, sorted; empty = all. `GET` includes `HEAD`.
+    pub methods: Vec<Method>,
+    /// Who gets in.
+    pub access: Access,
+    /// Scopes that a token must carry; empty unless access is Authenticated.
+    pub scopes: ScopesConfig,
+}
+
+/// The routes of a resource, each sound and all together.
+pub(super) fn parse_all(routes: &[types::Route]) -> Result<Vec<Route>, NotAccepted> {
+    if routes.len() > limits::ROUTES {
+        return Err(NotAccepted::invalid(format!("routes: at most {}", limits::ROUTES)));
+    }
+    let parsed = routes.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    for (index, route) in parsed.iter().enumerate() {
+        for earlier in &parsed[..index] {
+            if earlier.name == route.name {
+                return Err(NotAccepted::invalid(format!("routes: two are named '{}'; rename one", route.name)));
+            }
+            if earlier.path == route.path && methods_overlap(&earlier.methods, &route.methods) {
+                return Err(NotAccepted::invalid(format!(
+                    "routes: '{}' and '{}' have the same path and a method in common; give each its own methods (none \
+                     means all, GET includes HEAD)",
+                    earlier.name, route.name
+                )));
+            }
+        }
+    }
+    Ok(parsed)
+}
+
+fn parse(route: &types::Route) -> Result<Route, NotAccepted> {
+    // Every field by name: a new one must not be forgotten here.
+    let types::Route { name, matches: types::RouteMatch { path, methods }, access, scopes } = route;
+    if !is_label(name, limits::ROUTE_NAME_LENGTH) {
+        return Err(NotAccepted::invalid(format!(
+            "routes: '{name}' is no name; use at most {} characters of a-z, 0-9 and -",
+            limits::ROUTE_NAME_LENGTH
+        )));
+    }
+    let access = Access::from(*access);
+    if access != Access::Authenticated && scopes.is_some() {
+        return Err(NotAccepted::invalid(format!(
+            "route {name}: scopes need access: Authenticated; a {access:?} route looks at no token"
+        )));
+    }
+    let mut methods = methods.clone();
+    methods.sort_unstable();
+    methods.dedup();
+    Ok(Route {
+        name: name.clone(),
+        path: parse_path(name, path)?,
+        methods,
+        access,
+        scopes: scopes.as_ref().map(|scopes| parse_scopes(name, scopes)).transpose()?.unwrap_or_default(),
+    })
+}
+
+fn parse_path(route: &str, path: &types::RoutePath) -> Result<PathMatch, NotAccepted> {
+    let field = format!("route {route}: match.path");
+    match (&path.exact, &path.prefix) {
+        (Some(exact), None) => {
+            check_path(&field, exact)?;
+            Ok(PathMatch::Exact(exact.clone()))
+        }
+        (None, Some(prefix)) => {
+            check_path(&field, prefix)?;
+            if prefix.len() > 1 && prefix.ends_with('/') {
+                return Err(NotAccepted::invalid(format!(
+                    "{field}: write the prefix '{prefix}' without its trailing slash; it covers that too"
+                )));
+            }
+            Ok(PathMatch::Prefix(prefix.clone()))
+        }
+        _ => Err(NotAccepted::invalid(format!("{field}: set exactly one of exact and prefix"))),
+    }
+}
+
+fn parse_scopes(route: &str, scopes: &types::Scopes) -> Result<ScopesConfig, NotAccepted> {
+    let types::Scopes { all_of, any_of } = scopes;
+    check_scopes(&format!("route {route}: scopes.allOf"), all_of)?;
+    check_scopes(&format!("route {route}: scopes.anyOf"), any_of)?;
+    if all_of.is_empty() && any_of.is_empty() {
+        return Err(NotAccepted::invalid(format!(
+            "route {route}: scopes: name some in allOf or anyOf, or leave scopes out"
+        )));
+    }
+    Ok(ScopesConfig { all_of: all_of.clone(), any_of: any_of.clone() })
+}
+
+/// Both are sorted and unique.
+fn methods_overlap(one: &[Method], other: &[Method]) -> bool {
+    let covers = |methods: &[Method], method: Method| {
+        methods.contains(&method) || (method == Method::Head && methods.contains(&Method::Get))
+    };
+    one.is_empty()
+        || other.is_empty()
+        || one.iter().any(|method| covers(other, *method))
+        || other.iter().any(|method| covers(one, *method))
+}
+
+impl From<types::Access> for Access {
+    fn from(access: types::Access) -> Self {
+        match access {
+            types::Access::Public => Self::Public,
+            types::Access::Authenticated => Self::Authenticated,
+            types::Access::Denied => Self::Denied,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What single words of the resource may look like: names, scopes, paths. The same sets of characters as in the
+//! schema's rules. It decides nothing about how they go together.
+
+use crate::duration;
+use crate::types::limits;
+use std::time::Duration;
+
+use super::NotAccepted;
+
+/// A lower-case DNS label (RFC 1123) of at most `longest` characters.
+pub(super) fn is_label(text: &str, longest: usize) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=longest).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+/// A DNS subdomain (RFC 1123), as the names of Secrets and ConfigMaps are.
+pub(super) fn is_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(|label| is_label(label, 253))
+}
+
+/// A key of a ConfigMap.
+pub(super) fn is_config_key(text: &str) -> bool {
+    (1..=253).contains(&text.len())
+        && text != "."
+        && text != ".."
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
+/// `scope-token` of RFC 6749 section 3.3.
+pub(super) fn is_scope(text: &str) -> bool {
+    (1..=limits::SCOPE_LENGTH).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
+/// Every scope of a list is one, and none is there twice.
+pub(super) fn check_scopes(field: &str, scopes: &[String]) -> Result<(), NotAccepted> {
+    if scopes.len() > limits::SCOPES {
+        return Err(NotAccepted::invalid(format!("{field}: name at most {} scopes", limits::SCOPES)));
+    }
+    if let Some(bad) = scopes.iter().find(|scope| !is_scope(scope)) {
+        return Err(NotAccepted::invalid(format!(
+            "{field}: '{bad}' is not a scope; one has no spaces, quotes or backslashes (RFC 6749)"
+        )));
+    }
+    check_unique(field, scopes)
+}
+
+/// None is there twice.
+pub(super) fn check_unique(field: &str, list: &[String]) -> Result<(), NotAccepted> {
+    match list.iter().enumerate().find(|(index, item)| list[..*index].contains(item)) {
+        Some((_, twice)) => Err(NotAccepted::invalid(format!("{field}: '{twice}' is there twice"))),
+        None => Ok(()),
+    }
+}
+
+/// A path that a request can have and that means one thing: no escapes, no dot segments, nothing that servers read in
+/// different ways.
+pub(super) fn check_path(field: &str, path: &str) -> Result<(), NotAccepted> {
+    let invalid = |fix: &str| Err(NotAccepted::invalid(format!("{field}: '{path}': {fix}")));
+    if !path.starts_with('/') {
+        return invalid("start the path with /");
+    }
+    if path.len() > limits::PATH_LENGTH {
+        return Err(NotAccepted::invalid(format!("{field}: shorten the path to {} characters", limits::PATH_LENGTH)));
+    }
+    if path.contains("..") || path.split('/').any(|segment| segment == ".") {
+        return invalid("leave out . and .. segments");
+    }
+    if path.contains("//") {
+        return invalid("write one slash in place of //");
+    }
+    if path.contains(['*', '{', '}']) {
+        return invalid("there are no wildcards; use prefix, which covers everything below a path");
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@/".contains(&byte);
+    if !path.bytes().all(allowed) {
+        return invalid("leave out %, ;, \\, ?, #, spaces and whatever else is not plain in a path");
+    }
+    Ok(())
+}
+
+/// A duration no longer than `longest`.
+pub(super) fn parse_duration(field: &str, text: &str, longest: Duration) -> Result<Duration, NotAccepted> {
+    let duration = duration::parse(text).map_err(|error| NotAccepted::invalid(format!("{field}: {error}")))?;
+    if duration > longest {
+        return Err(NotAccepted::invalid(format!(
+            "{field}: {text} is too long; at most {}",
+            duration::display(longest)
+        )));
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_those_of_rfc_6749() {
+        for good in ["items", "items:write", "https://acme.com/read", "a!#$%&'()*+,-./0-9:;<=>?@A-Z[]^_`{|}~"] {
+            assert!(is_scope(good), "{good}");
+        }
+        for bad in ["", "two words", "a\"b", "a\\b", "ä", "tab\t"] {
+            assert!(!is_scope(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_and_subdomains_are_those_of_kubernetes() {
+        assert!(is_label("a-1", 10) && is_label("1a", 10));
+        for bad in ["", "-a", "a-", "A", "a.b", "a_b", "aaaaaaaaaaa"] {
+            assert!(!is_label(bad, 10), "{bad}");
+        }
+        assert!(is_subdomain("okta.items-1"));
+        for bad in ["", "a..b", ".a", "a.", "A.b"] {
+            assert!(!is_subdomain(bad), "{bad}");
+        }
+        assert!(is_config_key("ca.crt") && is_config_key("CA_1"));
+        for bad in ["", ".", "..", "a/b", "a b"] {
+            assert!(!is_config_key(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_servers_read_in_different_ways_is_refused() {
+        for good in ["/", "/items", "/items/", "/v1.0/a~b/(c)@d:e", "/.well-known/x"] {
+            assert_eq!(check_path("path", good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "items",
+            "/a/../b",
+            "/..",
+            "/a..b",
+            "/./a",
+            "//",
+            "/a//b",
+            "/a%2fb",
+            "/a;v=1",
+            "/a\\b",
+            "/a b",
+            "/a\tb",
+            "/a?b",
+            "/a#b",
+            "/ä",
+            "/items/*",
+            "/items/{id}",
+            "/a\0",
+        ] {
+            assert!(check_path("path", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_duration_over_its_bound_is_refused_with_the_bound() {
+        let five_minutes = Duration::from_secs(300);
+        assert_eq!(parse_duration("clockSkew", "5m", five_minutes), Ok(five_minutes));
+        let error = parse_duration("clockSkew", "301s", five_minutes).expect_err("one second over");
+        assert_eq!(error.message, "clockSkew: 301s is too long; at most 5m");
+    }
+}
