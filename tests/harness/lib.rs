@@ -1,3 +1,11 @@
 //! What the tests share.
 
 pub mod wait;
+pub mod forward;
+pub mod kubernetes;
+
+/// Makes aws-lc-rs the process's crypto provider, as the binaries do; calling it again changes nothing.
+pub fn install_crypto() {
+    // An error means that a provider is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
