@@ -1,0 +1,7 @@
+//! Kubernetes from its own programs, without an engine: a control plane for tests, and a whole one-node cluster.
+
+mod control_plane;
+mod pki;
+mod watchdog;
+
+pub use control_plane::{ControlPlane, Options};

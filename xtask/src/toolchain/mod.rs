@@ -1,0 +1,5 @@
+//! What a fresh machine lacks: Debian packages, and Kubernetes with its companions built once from Go modules.
+
+mod go;
+
+pub use go::{ALL, Tool, ensure, path};
