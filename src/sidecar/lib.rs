@@ -4,5 +4,7 @@
 //! `auth` and `broker` share only `idp`, which alone talks to the issuer.
 
 pub mod identity;
+pub mod path;
 pub mod reason;
 pub mod rejection;
+pub mod route;

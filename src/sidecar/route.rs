@@ -1,0 +1,324 @@
+//! Decides which rules govern a request and whether an identity satisfies them. Pure; the path is never changed here.
+//!
+//! A path is chosen first, by the most specific match, then the method. The spelled path alone can open something
+//! (`Public`); every looser reading that an app might have of the same path ([`Reading`]) can only add requirements, so
+//! `/docs/../items`, `/Items` or `/items;x` never get in by a weaker rule than `/items`.
+
+mod method;
+mod tree;
+
+use http::Method;
+use tollgate_contract::{Access, DefaultAccess, PathMatch, RouteConfig};
+
+pub use method::MethodSet;
+use tree::{Pattern, Tree};
+
+use crate::identity::Identity;
+use crate::path::{CleanPath, Reading};
+
+/// Sets of rules are bits of a `u64`.
+pub const MAX_ROUTES: usize = 64;
+
+/// The rules of one policy, ready to be asked.
+#[derive(Debug)]
+pub struct RouteTable {
+    rules: Vec<Rule>,
+    groups: Vec<Group>,
+    /// One for each of [`Reading::ALL`].
+    trees: [Tree; 4],
+    /// Every rule's path is plain, so a plain request path need not be looked up but once.
+    all_plain: bool,
+    default: Requirement,
+}
+
+/// What must hold before a request is forwarded, in rising order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Requirement {
+    /// Nothing; no token is looked at.
+    Nothing,
+    /// A valid token.
+    Token,
+    /// It is not forwarded.
+    Impossible,
+}
+
+/// What the table says of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// What must hold.
+    pub requirement: Requirement,
+    /// Set where rules name the path, none with the method: what is allowed instead. The request is refused, but only
+    /// a caller with a valid token learns so.
+    pub method_mismatch: Option<MethodSet>,
+    /// The rule that decided, for log and metric.
+    pub route: RouteId,
+    /// Rules whose scopes the token must satisfy, as bits.
+    scoped: u64,
+}
+
+/// A rule of the policy, or the default for paths that none names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RouteId {
+    /// By position in the configuration.
+    Rule(u8),
+    /// No rule names the path.
+    Default,
+}
+
+/// Scopes that were missing, as the challenge's `scope` attribute (RFC 6750 section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingScopes<'a>(pub &'a str);
+
+/// Why rules cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// More than fit.
+    #[error("{0} routes are more than {MAX_ROUTES}")]
+    TooMany(usize),
+    /// Names show in logs and metrics.
+    #[error("two routes are called {0:?}")]
+    DuplicateName(String),
+    /// Neither could win.
+    #[error("routes {0:?} and {1:?} both match {2} with the same method")]
+    Overlap(String, String, String),
+    /// A path that no request could match, or that reads in two ways.
+    #[error("route {0:?} has path {1:?}, which must start with / and hold no dot segment, //, %, ?, # or backslash")]
+    BadPath(String, String),
+    /// Not one of the standard methods.
+    #[error("route {0:?} names method {1:?}, which is none of {all}", all = MethodSet::STANDARD)]
+    UnknownMethod(String, String),
+    /// Scopes where no token is looked at.
+    #[error("route {0:?} is {1:?} and has scopes; scopes need access Authenticated")]
+    ScopesWithoutToken(String, Access),
+    /// Outside what RFC 6749 section 3.3 allows.
+    #[error("route {0:?} has scope {1:?}, which is no scope token")]
+    BadScope(String, String),
+}
+
+#[derive(Debug)]
+struct Rule {
+    name: Box<str>,
+    methods: MethodSet,
+    requirement: Requirement,
+    all_of: Vec<Box<str>>,
+    any_of: Vec<Box<str>>,
+    /// `all_of` and `any_of` as a challenge names them.
+    challenge: Box<str>,
+}
+
+/// The rules of one path, told apart by method.
+#[derive(Debug)]
+struct Group {
+    pattern: Pattern,
+    rules: Vec<u8>,
+    allow: MethodSet,
+}
+
+impl RouteTable {
+    /// Compiles rules.
+    ///
+    /// # Errors
+    /// They contradict each other or make no sense.
+    pub fn new(routes: &[RouteConfig], default: DefaultAccess) -> Result<Self, RouteError> {
+        if routes.len() > MAX_ROUTES {
+            return Err(RouteError::TooMany(routes.len()));
+        }
+        let rules = routes.iter().map(Rule::new).collect::<Result<Vec<_>, _>>()?;
+        for (at, rule) in rules.iter().enumerate() {
+            if rules[..at].iter().any(|other| other.name == rule.name) {
+                return Err(RouteError::DuplicateName(rule.name.to_string()));
+            }
+        }
+        let mut groups: Vec<Group> = Vec::new();
+        for (id, (route, rule)) in (0u8..).zip(routes.iter().zip(&rules)) {
+            let pattern = Pattern::new(route)?;
+            match groups.iter_mut().find(|group| group.pattern == pattern) {
+                Some(group) => group.add(id, rule, &rules, &route.path)?,
+                None => groups.push(Group { pattern, rules: vec![id], allow: rule.allowed() }),
+            }
+        }
+        let patterns: Vec<&Pattern> = groups.iter().map(|group| &group.pattern).collect();
+        let trees = Reading::ALL.map(|reading| Tree::new(&patterns, reading));
+        let all_plain = patterns.iter().all(|pattern| pattern.is_plain());
+        let default = match default {
+            DefaultAccess::Authenticated => Requirement::Token,
+            DefaultAccess::Denied => Requirement::Impossible,
+        };
+        Ok(Self { rules, groups, trees, all_plain, default })
+    }
+
+    /// The rules that govern a request. Allocates nothing for a plain path.
+    #[must_use]
+    pub fn judge(&self, path: &CleanPath<'_>, method: &Method) -> Verdict {
+        let method = MethodSet::of(method);
+        let [spelled, loose @ ..] = &self.trees;
+        if path.is_plain() {
+            let matched = spelled.find(path.plain_segments());
+            let verdict = self.verdict(matched, method);
+            if self.all_plain {
+                return verdict;
+            }
+            return loose
+                .iter()
+                .fold(verdict, |verdict, tree| self.tighten(verdict, tree.find(path.plain_segments()), method));
+        }
+        let mut verdict = None;
+        for (tree, reading) in self.trees.iter().zip(Reading::ALL) {
+            let segments = path.segments(reading);
+            let matched = tree.find(segments.iter().map(|segment| &**segment));
+            verdict = Some(match verdict {
+                None => self.verdict(matched, method),
+                Some(verdict) => self.tighten(verdict, matched, method),
+            });
+        }
+        verdict.unwrap_or(Verdict::start(self.default, RouteId::Default))
+    }
+
+    /// Whether a token's scopes satisfy every rule of the verdict.
+    ///
+    /// # Errors
+    /// The scopes of the first rule that is not satisfied.
+    pub fn authorize(&self, verdict: &Verdict, identity: &Identity) -> Result<(), MissingScopes<'_>> {
+        let mut left = verdict.scoped;
+        while left != 0 {
+            let rule = &self.rules[left.trailing_zeros() as usize];
+            if !rule.is_satisfied_by(identity) {
+                return Err(MissingScopes(&rule.challenge));
+            }
+            left &= left - 1;
+        }
+        Ok(())
+    }
+
+    /// Names of the rules, by position.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| &*rule.name)
+    }
+
+    /// What the spelled path asks for.
+    fn verdict(&self, matched: u64, method: MethodSet) -> Verdict {
+        if matched == 0 {
+            return Verdict::start(self.default, RouteId::Default);
+        }
+        let first = matched.trailing_zeros() as usize;
+        let rest = matched & (matched - 1);
+        self.tighten(self.of_group(first, method), rest, method)
+    }
+
+    /// Adds what another reading asks for; where it finds nothing it adds nothing.
+    fn tighten(&self, verdict: Verdict, matched: u64, method: MethodSet) -> Verdict {
+        let mut verdict = verdict;
+        let mut left = matched;
+        while left != 0 {
+            verdict = verdict.and(self.of_group(left.trailing_zeros() as usize, method));
+            left &= left - 1;
+        }
+        verdict
+    }
+
+    fn of_group(&self, group: usize, method: MethodSet) -> Verdict {
+        let group = &self.groups[group];
+        match group.rule_for(method, &self.rules) {
+            Some(id) => {
+                let rule = &self.rules[usize::from(id)];
+                let scoped = if rule.challenge.is_empty() { 0 } else { 1 << id };
+                Verdict { scoped, ..Verdict::start(rule.requirement, RouteId::Rule(id)) }
+            }
+            None => Verdict {
+                method_mismatch: Some(group.allow),
+                ..Verdict::start(Requirement::Token, RouteId::Rule(group.rules[0]))
+            },
+        }
+    }
+}
+
+impl Verdict {
+    fn start(requirement: Requirement, route: RouteId) -> Self {
+        Self { requirement, method_mismatch: None, route, scoped: 0 }
+    }
+
+    /// Both must hold. The route named is the one that asks for more.
+    fn and(self, other: Self) -> Self {
+        let adds = other.requirement > self.requirement || other.scoped & !self.scoped != 0;
+        Self {
+            requirement: self.requirement.max(other.requirement),
+            method_mismatch: self.method_mismatch.or(other.method_mismatch),
+            route: if adds { other.route } else { self.route },
+            scoped: self.scoped | other.scoped,
+        }
+    }
+}
+
+impl Rule {
+    fn new(route: &RouteConfig) -> Result<Self, RouteError> {
+        let mut methods = MethodSet::EMPTY;
+        for method in &route.methods {
+            let named = MethodSet::named(method)
+                .ok_or_else(|| RouteError::UnknownMethod(route.name.clone(), method.clone()))?;
+            methods = methods | named;
+        }
+        let requirement = match route.access {
+            Access::Public => Requirement::Nothing,
+            Access::Authenticated => Requirement::Token,
+            Access::Denied => Requirement::Impossible,
+        };
+        let scopes = || route.scopes.all_of.iter().chain(&route.scopes.any_of);
+        if requirement != Requirement::Token && scopes().next().is_some() {
+            return Err(RouteError::ScopesWithoutToken(route.name.clone(), route.access));
+        }
+        if let Some(bad) = scopes().find(|scope| !is_scope_token(scope)) {
+            return Err(RouteError::BadScope(route.name.clone(), bad.clone()));
+        }
+        let boxed = |scopes: &[String]| scopes.iter().map(|scope| scope.as_str().into()).collect();
+        Ok(Self {
+            name: route.name.as_str().into(),
+            methods,
+            requirement,
+            all_of: boxed(&route.scopes.all_of),
+            any_of: boxed(&route.scopes.any_of),
+            challenge: scopes().map(String::as_str).collect::<Vec<_>>().join(" ").into(),
+        })
+    }
+
+    /// What it adds to an `Allow` header.
+    fn allowed(&self) -> MethodSet {
+        if self.requirement == Requirement::Impossible { MethodSet::EMPTY } else { self.methods }
+    }
+
+    fn is_satisfied_by(&self, identity: &Identity) -> bool {
+        let held = |scope: &Box<str>| identity.scopes.contains(scope);
+        self.all_of.iter().all(held) && (self.any_of.is_empty() || self.any_of.iter().any(held))
+    }
+}
+
+impl Group {
+    fn add(&mut self, id: u8, rule: &Rule, rules: &[Rule], path: &PathMatch) -> Result<(), RouteError> {
+        for other in self.rules.iter().map(|other| &rules[usize::from(*other)]) {
+            if rule.methods.overlaps(other.methods) {
+                let (PathMatch::Exact(path) | PathMatch::Prefix(path)) = path;
+                return Err(RouteError::Overlap(other.name.to_string(), rule.name.to_string(), path.clone()));
+            }
+        }
+        self.rules.push(id);
+        self.allow = self.allow | rule.allowed();
+        Ok(())
+    }
+
+    /// The rule that names the method, else the one that takes HEAD with its GET, else the one for all methods.
+    fn rule_for(&self, method: MethodSet, rules: &[Rule]) -> Option<u8> {
+        let with = |fits: &dyn Fn(MethodSet) -> bool| {
+            self.rules.iter().copied().find(|id| fits(rules[usize::from(*id)].methods))
+        };
+        with(&|methods| methods.contains(method))
+            .or_else(|| with(&|methods| method == MethodSet::HEAD && methods.contains(MethodSet::GET)))
+            .or_else(|| with(&MethodSet::is_empty))
+    }
+}
+
+/// `scope-token` of RFC 6749 section 3.3.
+pub(crate) fn is_scope_token(scope: &str) -> bool {
+    !scope.is_empty() && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
+#[cfg(test)]
+mod tests;
