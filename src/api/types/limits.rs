@@ -37,3 +37,10 @@ pub const IMAGE_PULL_SECRETS: usize = 8;
 pub const CLOCK_SKEW: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 /// Largest `introspection.cache`: how long a revoked token may go on at worst; Okta's tokens live an hour by default.
 pub const INTROSPECTION_CACHE: std::time::Duration = std::time::Duration::from_secs(60 * 60);
+/// Characters of the name of a Kubernetes object (RFC 1123 subdomain), and of a ConfigMap's key.
+pub const OBJECT_NAME_LENGTH: usize = 253;
+/// Characters of a duration: four parts of five digits and a unit of two letters.
+pub const DURATION_LENGTH: usize = 28;
+/// Kinds of resources (cpu, memory and so on) of one container; an amount has no bound of its own, so this is what keeps
+/// its rule within budget.
+pub const RESOURCES: usize = 8;

@@ -1,0 +1,49 @@
+//! The token endpoint for callers as users write it.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{limits, rules};
+
+/// The token endpoint for callers.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.defaultScopes) || self.defaultScopes.all(scope, scope in self.allowedScopes)")
+    .message("a default scope is not allowed: name every one of defaultScopes in allowedScopes too")
+    .field_path(".defaultScopes"))]
+pub struct TokenBroker {
+    /// The path that takes the token request; no route may have the same.
+    #[serde(default = "default_broker_path")]
+    #[schemars(length(max = limits::PATH_LENGTH), transform = rules::path)]
+    #[x_kube(validation = ("!self.endsWith('/')", "leave out the trailing slash; name a path such as /token"))]
+    pub path: String,
+    /// The issuer, by its name above, that callers' credentials are sent to.
+    #[schemars(length(min = 1, max = limits::ISSUER_NAME_LENGTH))]
+    pub issuer: String,
+    /// Scopes to ask for when the caller names none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = limits::SCOPES),
+        inner(length(min = 1, max = limits::SCOPE_LENGTH)),
+        transform = rules::scopes
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub default_scopes: Vec<String>,
+    /// Scopes that a caller may ask for; others are refused without asking Okta.
+    #[schemars(
+        length(max = limits::SCOPES),
+        inner(length(min = 1, max = limits::SCOPE_LENGTH)),
+        transform = rules::scopes
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = ("self.size() > 0", "name at least one scope that callers may ask for"))]
+    pub allowed_scopes: Vec<String>,
+    /// Also take the form of Swagger UI's Authorize dialog, with client id and secret and with blank user name and
+    /// password.
+    #[serde(default)]
+    pub swagger_form: bool,
+}
+
+fn default_broker_path() -> String {
+    "/token".to_owned()
+}
