@@ -118,15 +118,24 @@ impl Daemon {
 
 /// When a process started, in clock ticks since boot; `None` when there is none or it is a zombie.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
+    field(pid, 22)?.parse().ok()
+}
+
+/// The process that a process belongs to; `None` when there is none or it is a zombie.
+pub(crate) fn parent(pid: i32) -> Option<i32> {
+    field(pid, 4)?.parse().ok()
+}
+
+/// A field of /proc/<pid>/stat, counted as proc(5) does: state is 3, ppid 4, starttime 22.
+fn field(pid: i32, number: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command name may hold spaces and parentheses; fields are counted from the last `)`. See proc(5): state is
-    // field 3, starttime field 22.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
-    let state = fields.next()?;
+    // The command's name, field 2, may hold spaces and parentheses: count from the last one.
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
+    let state = *fields.first()?;
     if state == "Z" || state == "X" {
         return None;
     }
-    fields.nth(18)?.parse().ok()
+    fields.get(number - 3).map(|text| (*text).to_owned())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod console;
 pub mod daemon;
+pub mod digest;
 pub mod interrupt;
 pub mod paths;
 pub mod process;

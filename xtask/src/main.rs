@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use xtask::cluster::LocalCluster;
 use xtask::{console, interrupt, toolchain};
 
 #[derive(Parser)]
@@ -16,6 +17,21 @@ struct Arguments {
 enum Task {
     /// Install the Debian packages and build the Kubernetes programs that this machine lacks
     Toolchain,
+    /// The local cluster: one node on this machine
+    Cluster {
+        #[command(subcommand)]
+        action: ClusterAction,
+    },
+}
+
+#[derive(Subcommand)]
+enum ClusterAction {
+    /// Start it; fine when it runs
+    Up,
+    /// End it and remove all that it made
+    Down,
+    /// Show what runs
+    Status,
 }
 
 fn main() -> ExitCode {
@@ -31,6 +47,13 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> anyhow::Result<()> {
     interrupt::take_over()?;
     match task {
+        Task::Cluster { action: ClusterAction::Up } => {
+            let cluster = LocalCluster::up()?;
+            console::line(format_args!("export KUBECONFIG={}", cluster.kubeconfig().display()));
+            Ok(())
+        }
+        Task::Cluster { action: ClusterAction::Down } => LocalCluster::down(),
+        Task::Cluster { action: ClusterAction::Status } => LocalCluster::status(),
         Task::Toolchain => toolchain::ensure(&toolchain::ALL.map(|tool| tool.name)),
     }
 }

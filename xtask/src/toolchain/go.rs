@@ -3,14 +3,13 @@
 //! A program's folder is named after a digest of its go.mod, its go.sum and its flags, so a new version is a new folder
 //! and an old build is never mistaken for it. A build ends with a rename; a broken one leaves nothing that looks whole.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use sha2::{Digest, Sha256};
 
+use crate::digest::Digest;
 use crate::{console, paths, process};
 
 /// `go` of this version fetches the newer toolchain that a module asks for by itself.
@@ -120,18 +119,9 @@ fn sources(tool: &Tool) -> PathBuf {
 
 /// `<cache>/bin/<module>-<digest>/<name>`
 fn built(tool: &Tool) -> anyhow::Result<PathBuf> {
-    let mut digest = Sha256::new();
-    for file in ["go.mod", "go.sum"] {
-        let file = sources(tool).join(file);
-        digest.update(fs::read(&file).with_context(|| format!("reading {}", file.display()))?);
-    }
-    digest.update(tool.tags);
-    digest.update(tool.linker_flags);
-    let mut folder = format!("{}-", tool.module);
-    for byte in &digest.finalize()[..6] {
-        let _ = write!(folder, "{byte:02x}");
-    }
-    Ok(bin().join(folder).join(tool.name))
+    let pins = Digest::default().file(&sources(tool).join("go.mod"))?.file(&sources(tool).join("go.sum"))?;
+    let version = pins.text(tool.tags).text(tool.linker_flags).short();
+    Ok(bin().join(format!("{}-{version}", tool.module)).join(tool.name))
 }
 
 fn build(tool: &Tool) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! What a fresh machine lacks: Debian packages, and Kubernetes with its companions built once from Go modules.
 
+pub mod apt;
 mod go;
 
 pub use go::{ALL, Tool, ensure, path};
