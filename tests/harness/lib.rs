@@ -1,8 +1,10 @@
 //! What the tests share.
 
-pub mod wait;
+pub mod browser;
 pub mod forward;
 pub mod kubernetes;
+pub mod swagger_ui;
+pub mod wait;
 
 /// Makes aws-lc-rs the process's crypto provider, as the binaries do; calling it again changes nothing.
 pub fn install_crypto() {
