@@ -5,8 +5,8 @@ use kube::CustomResourceExt;
 
 use crate::OktaProtectedApi;
 
-/// The file's place in the repository.
-pub const CRD_FILE: &str = "crds/oktaprotectedapis.yaml";
+/// The file's places in the repository: for everybody, and for the chart (Helm packs only what lies in its folder).
+pub const CRD_FILES: [&str; 2] = ["crds/oktaprotectedapis.yaml", "charts/tollgate/files/oktaprotectedapis.yaml"];
 
 /// The file's text: the CustomResourceDefinition as YAML, with a first line that says where it comes from.
 ///
@@ -24,10 +24,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_in_the_repository_is_what_the_types_say() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(CRD_FILE);
-        let file = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(file == crd_yaml().expect("it serializes"), "{CRD_FILE} is not up to date; run `cargo xtask crd`");
+    fn the_files_in_the_repository_are_what_the_types_say() {
+        let generated = crd_yaml().expect("it serializes");
+        for file in CRD_FILES {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+            let stored = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(stored == generated, "{file} is not up to date; run `cargo xtask crd`");
+        }
     }
 
     /// `kubectl apply` keeps a copy in an annotation, which ends at 256 KiB.

@@ -1,10 +1,14 @@
-//! Prints the CustomResourceDefinition, for `cargo xtask crd`.
+//! Writes the CustomResourceDefinition to its places in the repository, for `cargo xtask crd`.
 
-use std::io::Write;
+use std::path::Path;
 
-use tollgate_api::crd::crd_yaml;
+use tollgate_api::crd::{CRD_FILES, crd_yaml};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    std::io::stdout().write_all(crd_yaml()?.as_bytes())?;
+    let yaml = crd_yaml()?;
+    for file in CRD_FILES {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+        std::fs::write(&path, &yaml).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
     Ok(())
 }

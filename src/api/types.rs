@@ -45,7 +45,7 @@ pub use status::{IssuerStatus, OktaProtectedApiStatus};
     printcolumn(name = "Validation", type_ = "string", json_path = ".status.validation"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 50 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("use a name of at most 50 characters of a-z, 0-9 and -, starting with a letter: the Service and the pods are named after it")
+        .message("metadata.name: use at most 50 characters of a-z, 0-9 and -, starting with a letter; the Service and the pods are named after it")
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = rules::Conventions)]

@@ -5,6 +5,8 @@
 mod broker;
 mod issuer;
 mod route;
+#[cfg(test)]
+mod tests;
 mod text;
 mod workload;
 

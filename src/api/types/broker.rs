@@ -20,13 +20,9 @@ pub struct TokenBroker {
     /// The issuer, by its name above, that callers' credentials are sent to.
     #[schemars(length(min = 1, max = limits::ISSUER_NAME_LENGTH))]
     pub issuer: String,
-    /// Scopes to ask for when the caller names none.
+    /// Scopes to ask for when the caller names none; each must be allowed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = limits::SCOPES),
-        inner(length(min = 1, max = limits::SCOPE_LENGTH)),
-        transform = rules::scopes
-    )]
+    #[schemars(length(max = limits::SCOPES), inner(length(min = 1, max = limits::SCOPE_LENGTH)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub default_scopes: Vec<String>,
     /// Scopes that a caller may ask for; others are refused without asking Okta.

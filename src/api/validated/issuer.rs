@@ -34,7 +34,7 @@ pub struct Issuer {
     pub clock_skew: Duration,
     /// Extra certificates to trust.
     pub ca_bundle: Option<CaBundle>,
-    /// Whether `http://` endpoints may be used.
+    /// Whether `http://` endpoints may be used: only where the issuer itself is one, which the operator's flag must allow.
     pub allow_http: bool,
 }
 
@@ -131,7 +131,7 @@ fn parse(issuer: &types::Issuer, options: ParseOptions) -> Result<Issuer, NotAcc
         )?,
         clock_skew: parse_duration(&field("clockSkew"), clock_skew, limits::CLOCK_SKEW)?,
         ca_bundle: ca_bundle.as_ref().map(|bundle| parse_ca_bundle(&field("caBundle"), bundle)).transpose()?,
-        allow_http: options.allow_insecure_issuers,
+        allow_http: url.starts_with("http://"),
     })
 }
 

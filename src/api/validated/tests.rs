@@ -1,0 +1,265 @@
+//! What `parse` takes and refuses. The operator's tests break every rule of the schema one by one and look here as
+//! well; these are the rules that matter most, what the schema cannot see, and what comes out.
+
+use serde_json::{Value, json};
+use tollgate_contract::{PathMatch, SidecarConfig};
+
+use super::*;
+
+fn spec() -> Value {
+    json!({
+        "issuers": [{
+            "name": "okta",
+            "url": "https://acme.okta.com/oauth2/default",
+            "audiences": ["api://default"],
+            "validation": "LocalAndIntrospection",
+            "client": {"secretRef": {"name": "okta-items"}, "authMethod": "ClientSecretPost"},
+            "introspection": {"cache": "1m30s"},
+            "clockSkew": "30s",
+            "caBundle": {"configMapRef": {"name": "corp-ca", "key": "bundle.pem"}},
+        }],
+        "defaultAccess": "Denied",
+        "routes": [
+            {"name": "read", "match": {"path": {"prefix": "/items"}, "methods": ["GET"]}, "scopes": {"allOf": ["items"]}},
+            {"name": "docs", "match": {"path": {"exact": "/docs"}}, "access": "Public"},
+        ],
+        "tokenBroker": {"issuer": "okta", "defaultScopes": ["items"], "allowedScopes": ["items", "items:write"], "swaggerForm": true},
+        "upstream": {"port": 8000},
+        "app": {"image": "ghcr.io/acme/items:1.4", "replicas": 3, "resources": {"requests": {"cpu": "100m"}}},
+    })
+}
+
+fn resource(changes: &[(&str, Value)]) -> OktaProtectedApi {
+    let mut spec = spec();
+    for (pointer, value) in changes {
+        let (parent, member) = pointer.rsplit_once('/').expect("a pointer starts with a slash");
+        spec.pointer_mut(parent).expect("the parent is there")[member] = value.clone();
+    }
+    let mut resource =
+        OktaProtectedApi::new("items", serde_json::from_value(spec).expect("the spec has the right shape"));
+    resource.metadata.namespace = Some("shop".into());
+    resource.metadata.uid = Some("2f0c".into());
+    resource.metadata.generation = Some(7);
+    resource
+}
+
+fn parse(changes: &[(&str, Value)]) -> Result<ValidatedApi, NotAccepted> {
+    ValidatedApi::parse(&resource(changes), ParseOptions::default())
+}
+
+#[test]
+fn a_sound_resource_becomes_types_that_need_no_second_look() {
+    let api = parse(&[]).expect("sound");
+    assert_eq!(
+        (api.namespace.as_str(), api.name.as_str(), api.uid.as_str(), api.generation),
+        ("shop", "items", "2f0c", 7)
+    );
+    assert_eq!(api.issuers[0].introspection_cache.as_secs(), 90);
+    assert_eq!(api.issuers[0].clock_skew.as_secs(), 30);
+    assert_eq!(api.routes[0].path, PathMatch::Prefix("/items".into()));
+    assert_eq!(api.broker.map(|broker| broker.path), Some("/token".into()));
+    assert_eq!((api.service_port, api.network_policy, api.app.replicas), (80, true, 3));
+}
+
+#[test]
+fn each_thing_that_would_not_work_is_refused_with_its_field_and_the_fix() {
+    let issuer = |name: &str, url: &str, validation: &str| json!({"name": name, "url": url, "audiences": ["a"], "validation": validation, "client": {"secretRef": {"name": "s"}}});
+    let route = |name: &str, path: Value| json!({"name": name, "match": {"path": path}});
+    for (pointer, value, message) in [
+        ("/issuers", json!([]), "issuers: name 1 to 8"),
+        ("/issuers/0/audiences", json!([]), "issuer okta: audiences: name 1 to 8, such as api://default"),
+        ("/issuers/0/audiences", json!([""]), "is empty, too long, or has stray white space"),
+        ("/issuers/0/client", Value::Null, "introspection needs client.secretRef"),
+        (
+            "/issuers/0/url",
+            json!("https://acme.okta.com"),
+            "use validation: Introspection, or a custom authorization server",
+        ),
+        (
+            "/issuers/0/url",
+            json!("https://ACME.OKTA.COM:443"),
+            "use validation: Introspection, or a custom authorization server",
+        ),
+        ("/issuers/0/url", json!("https://acme.okta.com/oauth2/default/"), "leave out the trailing slash"),
+        ("/issuers/0/url", json!("https://acme.okta.com:70000/oauth2/default"), "write a URL such as"),
+        ("/issuers/0/url", json!("https://[::g]/oauth2/default"), "write a URL such as"),
+        ("/issuers/0/clockSkew", json!("301s"), "issuer okta: clockSkew: 301s is too long; at most 5m"),
+        (
+            "/issuers/0/introspection/cache",
+            json!("61m"),
+            "issuer okta: introspection.cache: 61m is too long; at most 1h",
+        ),
+    ] {
+        let refused = parse(&[(pointer, value)]).expect_err(message);
+        assert!(refused.message.contains(message), "{refused} in place of {message}");
+        assert_eq!(refused.reason, reason::INVALID_SPEC);
+    }
+    for (issuers, message) in [
+        (
+            json!([issuer("okta", "https://a.example", "Local"), issuer("okta", "https://b.example", "Local")]),
+            "two are named 'okta'",
+        ),
+        (
+            json!([issuer("okta", "https://a.example", "Local"), issuer("other", "https://a.example", "Local")]),
+            "two have the url https://a.example",
+        ),
+        (
+            json!([
+                issuer("okta", "https://a.example", "Introspection"),
+                issuer("other", "https://b.example", "Introspection")
+            ]),
+            "only one may have validation: Introspection",
+        ),
+    ] {
+        let refused = parse(&[("/issuers", issuers)]).expect_err(message);
+        assert!(refused.message.contains(message), "{refused} in place of {message}");
+    }
+    for (routes, message) in [
+        (json!([route("a", json!({}))]), "route a: match.path: set exactly one of exact and prefix"),
+        (json!([route("a", json!({"exact": "/a", "prefix": "/a"}))]), "set exactly one of exact and prefix"),
+        (json!([route("a", json!({"prefix": "/a/"}))]), "without its trailing slash"),
+        (json!([route("a", json!({"exact": "/a"})), route("a", json!({"exact": "/b"}))]), "two are named 'a'"),
+        (
+            json!([route("a", json!({"exact": "/a"})), route("b", json!({"exact": "/a"}))]),
+            "'a' and 'b' have the same path",
+        ),
+        (json!([route("a", json!({"prefix": "/token"}))]), "its path is tokenBroker.path"),
+        (
+            json!([{"name": "a", "match": {"path": {"exact": "/a"}}, "access": "Public", "scopes": {"allOf": ["items"]}}]),
+            "a Public route looks at no token",
+        ),
+        (
+            json!([{"name": "a", "match": {"path": {"exact": "/a"}}, "scopes": {"allOf": ["two words"]}}]),
+            "route a: scopes.allOf: 'two words' is not a scope",
+        ),
+    ] {
+        let refused = parse(&[("/routes", routes)]).expect_err(message);
+        assert!(refused.message.contains(message), "{refused} in place of {message}");
+    }
+    for (pointer, value, message) in [
+        ("/tokenBroker/issuer", json!("octa"), "'octa' is not the name of an issuer"),
+        ("/tokenBroker/defaultScopes", json!(["admin"]), "'admin' is not among allowedScopes"),
+        ("/tokenBroker/allowedScopes", json!([]), "name at least one scope"),
+        ("/upstream/port", json!(8481), "upstream.port: let the app listen on another port than 8481"),
+        ("/app/image", json!(""), "app.image: name the container image"),
+        ("/app/replicas", json!(-1), "app.replicas: choose 0 to 1000"),
+        ("/app/env", json!([{"name": "A"}, {"name": "A"}]), "app.env: 'A' is there twice"),
+        ("/app/env", json!([{"name": "A=B"}]), "app.env: 'A=B' is not the name of a variable"),
+        ("/app/resources/requests", json!({"cpu": "-1"}), "app.resources.requests: '-1' is not an amount of cpu"),
+        ("/app/livenessProbe", json!({"httpGet": {"port": 8481}}), "app.livenessProbe: give the app's own port"),
+    ] {
+        let refused = parse(&[(pointer, value)]).expect_err(message);
+        assert!(refused.message.contains(message), "{refused} in place of {message}");
+    }
+}
+
+#[test]
+fn names_that_no_service_could_have_are_refused() {
+    for name in ["4items", "items.v1", "Items", "-items", "items-", ""] {
+        let mut resource = resource(&[]);
+        resource.metadata.name = Some(name.into());
+        let refused = ValidatedApi::parse(&resource, ParseOptions::default()).expect_err(name);
+        assert!(refused.message.starts_with("metadata.name: use at most 50"), "{refused}");
+    }
+}
+
+#[test]
+fn an_http_issuer_needs_the_operators_flag() {
+    let http = resource(&[("/issuers/0/url", json!("http://okta.test/oauth2/default"))]);
+    let refused = ValidatedApi::parse(&http, ParseOptions::default()).expect_err("no flag");
+    assert_eq!(refused.reason, reason::INSECURE_ISSUER);
+    let api = ValidatedApi::parse(&http, ParseOptions { allow_insecure_issuers: true }).expect("with the flag");
+    assert!(api.sidecar_config().issuers[0].allow_http);
+}
+
+#[test]
+fn the_flag_for_http_issuers_weakens_no_https_issuer() {
+    let api = ValidatedApi::parse(&resource(&[]), ParseOptions { allow_insecure_issuers: true }).expect("sound");
+    assert!(!api.sidecar_config().issuers[0].allow_http);
+}
+
+#[test]
+fn a_client_that_nothing_would_use_is_not_mounted() {
+    let api = parse(&[("/issuers/0/validation", json!("Local"))]).expect("sound");
+    assert_eq!(api.issuers[0].client, None);
+}
+
+#[test]
+fn methods_that_only_overlap_through_get_and_head_are_refused_and_others_taken() {
+    let routes = |one: Value, other: Value| {
+        json!([
+            {"name": "a", "match": {"path": {"prefix": "/a"}, "methods": one}},
+            {"name": "b", "match": {"path": {"prefix": "/a"}, "methods": other}},
+        ])
+    };
+    for (one, other) in
+        [(json!(["GET"]), json!(["HEAD"])), (json!(["HEAD"]), json!(["GET"])), (json!([]), json!(["PUT"]))]
+    {
+        assert!(parse(&[("/routes", routes(one.clone(), other.clone()))]).is_err(), "{one} {other}");
+    }
+    assert!(parse(&[("/routes", routes(json!(["GET"]), json!(["POST", "PUT"])))]).is_ok());
+}
+
+#[test]
+fn amounts_are_read_as_kubernetes_reads_them() {
+    for (amount, sound) in [
+        ("100m", true),
+        ("1", true),
+        ("0.5", true),
+        (".5", true),
+        ("64Mi", true),
+        ("1e3", true),
+        ("2E", true),
+        ("", false),
+        ("Mi", false),
+        ("64 Mi", false),
+        ("64MB", false),
+        ("-1", false),
+        ("1.2.3", false),
+        ("1e", false),
+    ] {
+        assert_eq!(parse(&[("/app/resources/requests", json!({"memory": amount}))]).is_ok(), sound, "{amount}");
+    }
+}
+
+#[test]
+fn the_sidecar_gets_what_was_validated_and_where_the_files_are() {
+    let config = serde_json::to_value(parse(&[]).expect("sound").sidecar_config()).expect("it serializes");
+    let expected = json!({
+        "namespace": "shop",
+        "name": "items",
+        "issuers": [{
+            "name": "okta",
+            "url": "https://acme.okta.com/oauth2/default",
+            "audiences": ["api://default"],
+            "validation": "LocalAndIntrospection",
+            "client": {"credentialsDir": "/etc/tollgate/credentials/okta", "authMethod": "ClientSecretPost"},
+            "introspection": {"cacheMillis": 90_000},
+            "clockSkewSeconds": 30,
+            "caFile": "/etc/tollgate/ca/okta/ca.crt",
+            "allowHttp": false,
+        }],
+        "defaultAccess": "Denied",
+        "routes": [
+            {"name": "read", "path": {"prefix": "/items"}, "methods": ["GET"], "access": "Authenticated",
+             "scopes": {"allOf": ["items"], "anyOf": []}},
+            {"name": "docs", "path": {"exact": "/docs"}, "methods": [], "access": "Public", "scopes": {"allOf": [], "anyOf": []}},
+        ],
+        "tokenBroker": {
+            "path": "/token", "issuer": "okta", "defaultScopes": ["items"], "allowedScopes": ["items", "items:write"],
+            "swaggerForm": true,
+        },
+        "upstream": {"port": 8000},
+        "logLevel": "info",
+    });
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn only_what_the_sidecar_enforces_changes_its_configuration() {
+    let config = |changes: &[(&str, Value)]| -> SidecarConfig { parse(changes).expect("sound").sidecar_config() };
+    let same =
+        [("/app/replicas", json!(9)), ("/app/image", json!("other")), ("/issuers/0/client/secretRef/name", json!("x"))];
+    assert_eq!(config(&[]), config(&same));
+    assert_ne!(config(&[]), config(&[("/defaultAccess", json!("Authenticated"))]));
+}
