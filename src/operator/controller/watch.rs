@@ -1,0 +1,65 @@
+//! The watches, and what they trigger: a change of a resource, of an object that it owns or of a pod that carries its
+//! label makes for one look at the resource.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::Api;
+use kube::runtime::controller::{Config, Controller, Error as ControllerError};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use tokio_util::sync::CancellationToken;
+
+use super::context::{Context, Key, Shared};
+use super::error::error_policy;
+use super::memory::Memory;
+use super::stores::{Watches, named_by_label, watches};
+use super::{Guarded, reconcile};
+
+/// Changes come in bursts; one look is enough for all of a burst.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// Looks at a time. Most of a look is waiting for pods.
+const CONCURRENT_LOOKS: u16 = 64;
+
+/// Runs until `stop`, then finishes the looks that are under way.
+pub(crate) async fn run(shared: Shared, stop: CancellationToken) {
+    let scopes = shared.settings.scopes();
+    let controllers = scopes.into_iter().map(|scope| run_scope(shared.clone(), scope, stop.clone()));
+    futures::future::join_all(controllers).await;
+}
+
+async fn run_scope(shared: Shared, namespace: Option<String>, stop: CancellationToken) {
+    let client = shared.client.clone();
+    let (stores, Watches { objects, pods }) = watches(&client, namespace.as_deref());
+    let resources: Api<Guarded> = match &namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let context = Arc::new(Context { shared, stores, memory: Memory::default() });
+    let of_label = |pod| named_by_label(&pod).map(|key: Key| ObjectRef::new(&key.name).within(&key.namespace));
+    let mut controller = Controller::new(resources, watcher::Config::default())
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENT_LOOKS))
+        .watches_stream(pods, of_label)
+        .graceful_shutdown_on(stop.cancelled_owned());
+    for (resource, stream) in objects {
+        controller = controller.owns_stream_with(stream, resource);
+    }
+    controller
+        .run(reconcile, |object, error, context| error_policy(&object, error, &context), Arc::clone(&context))
+        .for_each(|outcome| {
+            match outcome {
+                Err(ControllerError::ObjectNotFound(gone)) => {
+                    context.memory.forget(&Key { namespace: gone.namespace.unwrap_or_default(), name: gone.name })
+                }
+                Err(ControllerError::QueueError(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a watch failed and is tried again");
+                }
+                // Failed looks are logged where their next try is decided.
+                Ok(_) | Err(_) => {}
+            }
+            std::future::ready(())
+        })
+        .await;
+}

@@ -1,0 +1,319 @@
+//! The objects that a resource needs: a ServiceAccount without a token, an immutable ConfigMap with the policy, a
+//! NetworkPolicy, a Deployment of the app with the sidecar, a Service that leads to the sidecar. Decides their whole
+//! content and knows nothing of what exists.
+
+mod app;
+mod network;
+mod pod;
+mod sidecar;
+mod volumes;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+use serde::Serialize;
+use serde_json::Value;
+use tollgate_api::{OktaProtectedApi, ValidatedApi};
+use tollgate_contract::PolicyHash;
+use tollgate_contract::names::POLICY_FILE;
+
+use super::names::{Kind, RENDERED_ANNOTATION, labels, policy_name};
+
+/// What the operator itself contributes to the objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderSettings {
+    /// Image of the sidecar.
+    pub sidecar_image: String,
+    /// Namespace of the operator's pods, which may reach the admin ports.
+    pub operator_namespace: String,
+}
+
+/// Everything that a resource needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// The policy that the pods are to enforce.
+    pub policy: PolicyHash,
+    /// In the order in which they are written; at most one of a kind.
+    pub objects: Vec<RenderedObject>,
+}
+
+/// One object as it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RenderedObject {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// The whole of it, as JSON.
+    pub body: Value,
+}
+
+/// Renders everything.
+///
+/// # Errors
+/// Never in practice: every object serializes.
+pub fn render(api: &ValidatedApi, settings: &RenderSettings) -> Result<Rendered, serde_json::Error> {
+    let file = api.sidecar_config().to_file()?;
+    let policy = PolicyHash::of(file.as_bytes());
+    let mut objects = vec![
+        object(Kind::ServiceAccount, &service_account(api))?,
+        object(Kind::ConfigMap, &config_map(api, &policy, file))?,
+    ];
+    if api.network_policy {
+        objects.push(object(Kind::NetworkPolicy, &network::network_policy(api, settings))?);
+    }
+    objects.push(object(Kind::Deployment, &pod::deployment(api, &policy, settings))?);
+    objects.push(object(Kind::Service, &network::service(api))?);
+    Ok(Rendered { policy, objects })
+}
+
+fn service_account(api: &ValidatedApi) -> ServiceAccount {
+    ServiceAccount {
+        metadata: metadata(api, api.name.clone()),
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    }
+}
+
+fn config_map(api: &ValidatedApi, policy: &PolicyHash, file: String) -> ConfigMap {
+    ConfigMap {
+        metadata: metadata(api, policy_name(&api.name, policy)),
+        data: Some(BTreeMap::from([(POLICY_FILE.to_owned(), file)])),
+        immutable: Some(true),
+        ..ConfigMap::default()
+    }
+}
+
+/// Owned by the resource, so that Kubernetes removes it with the resource.
+fn metadata(api: &ValidatedApi, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(api.namespace.clone()),
+        labels: Some(labels(&api.name)),
+        owner_references: Some(vec![OwnerReference {
+            api_version: OktaProtectedApi::api_version(&()).into_owned(),
+            kind: OktaProtectedApi::kind(&()).into_owned(),
+            name: api.name.clone(),
+            uid: api.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        }]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn object<K>(kind: Kind, object: &K) -> Result<RenderedObject, serde_json::Error>
+where
+    K: Serialize + Resource,
+{
+    let name = object.meta().name.clone().unwrap_or_default();
+    let mut body = serde_json::to_value(object)?;
+    // Any digest of the bytes does here; the policy's is at hand.
+    let hash = PolicyHash::of(&serde_json::to_vec(&body)?);
+    body["metadata"]["annotations"][RENDERED_ANNOTATION] = Value::String(hash.to_string());
+    Ok(RenderedObject { kind, name, body })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+    use tollgate_api::validated::ParseOptions;
+
+    use super::*;
+
+    /// The resource of the examples, with every part that is rendered.
+    pub(crate) fn resource() -> OktaProtectedApi {
+        serde_json::from_value(json!({
+            "apiVersion": "tollgate.dev/v1alpha1",
+            "kind": "OktaProtectedApi",
+            "metadata": {"name": "items", "namespace": "shop", "uid": "uid-of-items", "generation": 3},
+            "spec": {
+                "issuers": [{
+                    "name": "okta",
+                    "url": "https://acme.okta.com/oauth2/default",
+                    "audiences": ["api://default"],
+                    "validation": "LocalAndIntrospection",
+                    "client": {"secretRef": {"name": "okta-items"}},
+                    "caBundle": {"configMapRef": {"name": "corp-ca", "key": "root.pem"}},
+                }],
+                "upstream": {"port": 8000},
+                "app": {
+                    "image": "ghcr.io/acme/items:1.4",
+                    "replicas": 2,
+                    "env": [{"name": "GREETING", "value": "hello"}],
+                    "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8000}},
+                },
+            },
+        }))
+        .expect("a resource")
+    }
+
+    pub(crate) fn validated() -> ValidatedApi {
+        ValidatedApi::parse(&resource(), ParseOptions::default()).expect("a sound resource")
+    }
+
+    pub(crate) fn settings() -> RenderSettings {
+        RenderSettings {
+            sidecar_image: "ghcr.io/tollgate/sidecar:1".to_owned(),
+            operator_namespace: "tollgate-system".to_owned(),
+        }
+    }
+
+    pub(crate) fn rendered() -> Rendered {
+        render(&validated(), &settings()).expect("serializable objects")
+    }
+
+    fn body(kind: Kind) -> Value {
+        rendered().objects.into_iter().find(|object| object.kind == kind).expect("rendered").body
+    }
+
+    #[test]
+    fn every_object_is_owned_by_the_resource_and_carries_its_label() {
+        for object in rendered().objects {
+            let metadata = &object.body["metadata"];
+            assert_eq!(metadata["namespace"], "shop");
+            assert_eq!(metadata["labels"]["tollgate.dev/api"], "items");
+            assert_eq!(metadata["labels"]["app.kubernetes.io/managed-by"], "tollgate");
+            assert_eq!(metadata["ownerReferences"][0]["uid"], "uid-of-items");
+            assert_eq!(metadata["ownerReferences"][0]["controller"], true);
+            assert!(metadata["annotations"]["tollgate.dev/rendered"].is_string());
+        }
+    }
+
+    #[test]
+    fn the_policy_is_immutable_and_named_after_its_hash() {
+        let policy = body(Kind::ConfigMap);
+        let file = policy["data"]["config.json"].as_str().expect("a file");
+        let hash = PolicyHash::of(file.as_bytes());
+        assert_eq!(policy["immutable"], true);
+        assert_eq!(policy["metadata"]["name"], format!("items-tollgate-{hash}"));
+        assert_eq!(rendered().policy, hash);
+    }
+
+    #[test]
+    fn pods_of_another_policy_are_other_pods() {
+        let template = &body(Kind::Deployment)["spec"]["template"];
+        let hash = rendered().policy.to_string();
+        assert_eq!(template["metadata"]["annotations"]["tollgate.dev/policy-hash"], hash);
+        let volumes = template["spec"]["volumes"].as_array().expect("volumes");
+        assert_eq!(volumes[0]["configMap"]["name"], format!("items-tollgate-{hash}"));
+    }
+
+    #[test]
+    fn the_sidecar_starts_before_the_app_and_outlives_it() {
+        let sidecar = &body(Kind::Deployment)["spec"]["template"]["spec"]["initContainers"][0];
+        assert_eq!(sidecar["name"], "tollgate");
+        assert_eq!(sidecar["restartPolicy"], "Always");
+        assert_eq!(sidecar["args"], json!(["--config", "/etc/tollgate/policy/config.json"]));
+        assert_eq!(sidecar["startupProbe"]["httpGet"]["path"], "/livez");
+        assert_eq!(sidecar["readinessProbe"]["httpGet"]["path"], "/readyz");
+        assert_eq!(sidecar["livenessProbe"]["httpGet"]["path"], "/livez");
+        assert_eq!(sidecar["ports"][0], json!({"name": "tollgate", "containerPort": 8480, "protocol": "TCP"}));
+        assert_eq!(sidecar["ports"][1], json!({"name": "tollgate-admin", "containerPort": 8481, "protocol": "TCP"}));
+        assert_eq!(sidecar["env"][0]["valueFrom"]["fieldRef"]["fieldPath"], "metadata.uid");
+    }
+
+    #[test]
+    fn both_containers_pass_the_restricted_pod_security_standard() {
+        let pod = &body(Kind::Deployment)["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        for container in [&pod["initContainers"][0], &pod["containers"][0]] {
+            let security = &container["securityContext"];
+            assert_eq!(security["allowPrivilegeEscalation"], false);
+            assert_eq!(security["capabilities"], json!({"drop": ["ALL"], "add": []}));
+            assert_eq!(security["privileged"], false);
+        }
+        let security = &pod["initContainers"][0]["securityContext"];
+        assert_eq!(security["runAsUser"], 65532);
+        assert_eq!(security["runAsNonRoot"], true);
+        assert_eq!(security["readOnlyRootFilesystem"], true);
+        assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
+        assert_eq!(pod["hostNetwork"], false);
+        assert_eq!(pod["automountServiceAccountToken"], false);
+    }
+
+    #[test]
+    fn only_the_sidecar_sees_the_clients_secret() {
+        let pod = &body(Kind::Deployment)["spec"]["template"]["spec"];
+        assert!(pod["containers"][0].get("volumeMounts").is_none());
+        let mounts = pod["initContainers"][0]["volumeMounts"].as_array().expect("mounts");
+        let paths: Vec<_> = mounts.iter().map(|mount| mount["mountPath"].as_str().expect("a path")).collect();
+        assert_eq!(paths, ["/etc/tollgate/policy", "/etc/tollgate/credentials/okta", "/etc/tollgate/ca/okta"]);
+        assert!(mounts.iter().all(|mount| mount["readOnly"] == true));
+        assert_eq!(pod["volumes"][1]["secret"]["secretName"], "okta-items");
+        assert_eq!(pod["volumes"][1]["secret"]["optional"], true);
+        assert_eq!(pod["volumes"][1]["secret"]["defaultMode"], 0o444);
+        assert_eq!(pod["volumes"][2]["configMap"]["items"], json!([{"key": "root.pem", "path": "ca.crt"}]));
+        assert_eq!(pod["volumes"][2]["configMap"]["optional"], true);
+    }
+
+    #[test]
+    fn the_service_leads_to_the_sidecar_by_the_name_of_its_port() {
+        let service = body(Kind::Service);
+        let ports = &service["spec"]["ports"];
+        assert_eq!(*ports, json!([{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "tollgate"}]));
+        assert_eq!(service["spec"]["selector"], json!({"tollgate.dev/api": "items"}));
+    }
+
+    #[test]
+    fn the_network_policy_opens_the_proxy_to_all_and_the_admin_port_to_the_operator() {
+        let policy = body(Kind::NetworkPolicy);
+        let ingress = policy["spec"]["ingress"].as_array().expect("rules");
+        assert_eq!(ingress.len(), 2);
+        assert_eq!(ingress[0], json!({"ports": [{"port": 8480, "protocol": "TCP"}]}));
+        assert_eq!(ingress[1]["ports"], json!([{"port": 8481, "protocol": "TCP"}]));
+        let from = &ingress[1]["from"][0];
+        assert_eq!(from["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "tollgate-system");
+        assert_eq!(from["podSelector"]["matchLabels"]["app.kubernetes.io/name"], "tollgate");
+        assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
+    }
+
+    #[test]
+    fn without_a_network_policy_none_is_rendered() {
+        let mut api = validated();
+        api.network_policy = false;
+        let rendered = render(&api, &settings()).expect("serializable objects");
+        assert!(rendered.objects.iter().all(|object| object.kind != Kind::NetworkPolicy));
+    }
+
+    #[test]
+    fn the_sidecar_always_requests_cpu_and_memory() {
+        let requests = |resources: Value| {
+            let mut resource = resource();
+            resource.spec.sidecar = serde_json::from_value(json!({"resources": resources})).expect("resources");
+            let api = ValidatedApi::parse(&resource, ParseOptions::default()).expect("sound");
+            let deployment = render(&api, &settings()).expect("objects").objects.swap_remove(3).body;
+            deployment["spec"]["template"]["spec"]["initContainers"][0]["resources"]["requests"].clone()
+        };
+        assert_eq!(requests(json!({})), json!({"cpu": "20m", "memory": "32Mi"}));
+        assert_eq!(requests(json!({"requests": {"cpu": "1"}})), json!({"cpu": "1", "memory": "32Mi"}));
+        // Kubernetes takes a limit for a request that is not there; a default above it would be refused.
+        assert_eq!(requests(json!({"limits": {"memory": "16Mi"}})), json!({"cpu": "20m"}));
+    }
+
+    #[test]
+    fn the_app_is_as_the_resource_says() {
+        let app = &body(Kind::Deployment)["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(app["image"], "ghcr.io/acme/items:1.4");
+        assert_eq!(app["ports"], json!([{"containerPort": 8000, "protocol": "TCP"}]));
+        assert_eq!(app["env"], json!([{"name": "GREETING", "value": "hello"}]));
+        assert_eq!(app["readinessProbe"]["httpGet"]["path"], "/healthz");
+        assert_eq!(body(Kind::Deployment)["spec"]["replicas"], 2);
+    }
+
+    #[test]
+    fn no_request_is_lost_on_a_roll() {
+        let deployment = body(Kind::Deployment);
+        assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"], json!({"maxUnavailable": 0, "maxSurge": "25%"}));
+        let app = &deployment["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(app["lifecycle"]["preStop"]["sleep"]["seconds"], 3);
+    }
+
+    #[test]
+    fn equal_resources_render_equal_objects() {
+        assert_eq!(rendered(), rendered());
+    }
+}
