@@ -158,8 +158,8 @@ pub fn ready(accepted: &NewCondition, workload: &NewCondition, enforced: &NewCon
     )
 }
 
-/// The status' conditions: `new` over `old`. A condition keeps its transition time while its status word stays the same;
-/// old ones that `new` does not name stay as they are.
+/// The status' conditions: `new` over `old`. A condition keeps its transition time while its status word stays the
+/// same; old ones that `new` does not name stay as they are.
 #[must_use]
 pub fn merge(old: &[Condition], new: &[NewCondition], generation: i64, now: &Time) -> Vec<Condition> {
     let ours = ConditionType::ALL.into_iter().filter_map(|kind| {

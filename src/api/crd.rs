@@ -1,5 +1,5 @@
-//! The CustomResourceDefinition as a file: what `cargo xtask crd` writes and the chart ships. It decides the file's form
-//! and nothing of the schema.
+//! The CustomResourceDefinition as a file: what `cargo xtask crd` writes and the chart ships. It decides the file's
+//! form and nothing of the schema.
 
 use kube::CustomResourceExt;
 

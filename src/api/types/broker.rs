@@ -8,7 +8,7 @@ use super::{limits, rules};
 /// The token endpoint for callers.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.defaultScopes) || self.defaultScopes.all(scope, scope in self.allowedScopes)")
+#[x_kube(validation = Rule::new(DEFAULTS_ARE_ALLOWED)
     .message("a default scope is not allowed: name every one of defaultScopes in allowedScopes too")
     .field_path(".defaultScopes"))]
 pub struct TokenBroker {
@@ -39,6 +39,9 @@ pub struct TokenBroker {
     #[serde(default)]
     pub swagger_form: bool,
 }
+
+const DEFAULTS_ARE_ALLOWED: &str =
+    "!has(self.defaultScopes) || self.defaultScopes.all(scope, scope in self.allowedScopes)";
 
 fn default_broker_path() -> String {
     "/token".to_owned()

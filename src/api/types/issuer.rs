@@ -7,16 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{limits, rules};
 
+/// Domains under which an Okta organization lives. Its bare host is the org authorization server, whose access tokens
+/// are opaque by Okta's word, whatever they look like; a custom authorization server has a path (`/oauth2/default`).
+pub(crate) const OKTA_DOMAINS: [&str; 5] = ["okta.com", "oktapreview.com", "okta-emea.com", "okta-gov.com", "okta.mil"];
+
 /// One authorization server.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.validation == 'Local' || has(self.client)")
-    .message("introspection needs this API's own Okta client: set client.secretRef to a Secret with clientId and clientSecret")
+    .message(
+        "introspection needs this API's own Okta client: set client.secretRef to a Secret with clientId and \
+         clientSecret",
+    )
     .field_path(".client")
     .reason(Reason::FieldValueRequired))]
-#[x_kube(validation = Rule::new(
-    r"self.validation == 'Introspection' || !self.url.matches(r'^(?i)https?://[^/]+\.(okta|oktapreview|okta-emea|okta-gov|trexcloud)\.com(:[0-9]+)?$') && !self.url.matches(r'^(?i)https?://[^/]+\.okta\.mil(:[0-9]+)?$')")
-    .message("the tokens of an Okta org authorization server are opaque: use validation: Introspection, or the url of a custom authorization server, such as https://acme.okta.com/oauth2/default")
+#[x_kube(validation = Rule::new(not_an_org_server())
+    .message(
+        "the tokens of an Okta org authorization server are opaque: use validation: Introspection, or the url of a \
+         custom authorization server, such as https://acme.okta.com/oauth2/default",
+    )
     .field_path(".validation"))]
 pub struct Issuer {
     /// A name of your choice: the token broker and messages call the issuer by it.
@@ -34,15 +43,11 @@ pub struct Issuer {
         "!self.endsWith('/')",
         "leave out the trailing slash; the iss of Okta's tokens has none"))]
     #[x_kube(validation = ("!self.matches('^https?://[^/]*@')", "leave out the user and password"))]
-    #[x_kube(validation = (
-        r"!self.matches(r'^https?://[^./]+-admin\.([^/]*\.)?(okta|oktapreview|okta-emea|okta-gov|trexcloud)\.(com|mil)(:|/|$)')",
-        "leave out -admin; the admin console issues no tokens"))]
+    #[x_kube(validation = (not_an_admin_host().as_str(), "leave out -admin; the admin console issues no tokens"))]
     #[x_kube(validation = (
         r"!self.matches(r'/\.well-known/|/v1/(authorize|introspect|keys|token)$')",
         "write the issuer, not one of its endpoints: leave out what follows from /.well-known/ or /v1/ on"))]
-    #[x_kube(validation = (
-        r"!self.matches('^https?://') || self.matches('[{}<>$?#@]') || self.matches(r'^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-\[\]-~]*)?$')",
-        "write a URL such as https://acme.okta.com/oauth2/default"))]
+    #[x_kube(validation = (URL_SHAPE, "write a URL such as https://acme.okta.com/oauth2/default"))]
     pub url: String,
     /// A token must carry one of these in `aud`, compared byte for byte. The default authorization server of Okta
     /// uses api://default.
@@ -151,6 +156,26 @@ pub struct ConfigMapKeyRef {
         r"self.matches('^[-._a-zA-Z0-9]+$') && !(self in ['.', '..'])",
         "write the key's name: letters, digits, -, _ and ."))]
     pub key: String,
+}
+
+/// Nothing in a URL but what belongs there. The parts that have a rule of their own are left to it, so that one mistake
+/// is one message.
+const URL_SHAPE: &str = "!self.matches('^https?://') || self.matches('[{}<>$?#@]') || \
+    self.matches(r'^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?(/[!-\\[\\]-~]*)?$')";
+
+fn not_an_org_server() -> String {
+    let domains = okta_domains();
+    format!(r"self.validation == 'Introspection' || !self.url.matches(r'^(?i)https?://[^/]+\.({domains})(:[0-9]+)?$')")
+}
+
+fn not_an_admin_host() -> String {
+    let domains = okta_domains();
+    format!(r"!self.matches(r'^(?i)https?://[^./]+-admin\.([^/]*\.)?({domains})(:|/|$)')")
+}
+
+/// The domains as alternatives of a regular expression.
+fn okta_domains() -> String {
+    OKTA_DOMAINS.map(|domain| domain.replace('.', r"\.")).join("|")
 }
 
 fn default_clock_skew() -> String {

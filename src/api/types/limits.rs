@@ -41,6 +41,6 @@ pub const INTROSPECTION_CACHE: std::time::Duration = std::time::Duration::from_s
 pub const OBJECT_NAME_LENGTH: usize = 253;
 /// Characters of a duration: four parts of five digits and a unit of two letters.
 pub const DURATION_LENGTH: usize = 28;
-/// Kinds of resources (cpu, memory and so on) of one container; an amount has no bound of its own, so this is what keeps
-/// its rule within budget.
+/// Kinds of resources (cpu, memory and so on) of one container; an amount has no bound of its own, so this is what
+/// keeps its rule within budget.
 pub const RESOURCES: usize = 8;

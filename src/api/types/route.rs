@@ -10,7 +10,9 @@ use super::{limits, rules};
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.access == 'Authenticated' || !has(self.scopes)")
-    .message("scopes need access: Authenticated, for a Public or Denied route looks at no token; leave out one of the two")
+    .message(
+        "scopes need access: Authenticated, for a Public or Denied route looks at no token; leave out one of the two",
+    )
     .field_path(".scopes"))]
 pub struct Route {
     /// A name of your choice; it shows in logs and metrics.

@@ -1,5 +1,5 @@
 //! Rules of the schema that several fields share: CEL for what the API server checks when somebody applies a resource,
-//! each with a message that says the fix. It holds only what looks at one value; `validated` has the same rules in Rust.
+//! each with a message that says the fix. It holds only what looks at one value; `validated` has the same in Rust.
 
 use kube::core::{Rule, validate};
 use schemars::Schema;
@@ -90,9 +90,8 @@ pub(super) fn duration_of_1h(schema: &mut Schema) {
 /// A probe that asks the app and nobody else.
 pub(super) fn probe(schema: &mut Schema) {
     let port = |handler: &str| {
-        format!(
-            "(!has(self.{handler}) || (type(self.{handler}.port) == int && !(self.{handler}.port in [8480, 8481, 8482])))"
-        )
+        let handler = format!("self.{handler}");
+        format!("(!has({handler}) || (type({handler}.port) == int && !({handler}.port in [8480, 8481, 8482])))")
     };
     add(
         schema,
@@ -124,8 +123,8 @@ pub(super) fn amounts(schema: &mut Schema) {
 }
 
 /// Makes schemars' JSON schema what Kubernetes' API conventions ask for, on a type and all below it: an optional field
-/// is left out and never null (with `nullable`, a null would pass `has()`), formats that the API server does not know are
-/// dropped (it warns about them; the bounds say the same), and a description's lines are one where they are a sentence.
+/// is left out and never null (with `nullable`, a null would pass `has()`), formats that the API server does not know
+/// are dropped (it warns about them; the bounds say the same), and a description's lines are one where they are a sentence.
 #[derive(Debug, Clone)]
 pub(super) struct Conventions;
 

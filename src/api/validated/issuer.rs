@@ -5,14 +5,10 @@ use std::time::Duration;
 use tollgate_contract::{ClientAuthMethod, ValidationMode};
 
 use crate::conditions::reason;
-use crate::types::{self, limits};
+use crate::types::{self, OKTA_DOMAINS, limits};
 
 use super::text::{check_unique, is_config_key, is_label, is_subdomain, parse_duration};
 use super::{NotAccepted, ParseOptions};
-
-/// Domains under which an Okta organization lives; with an empty path it is the org authorization server.
-const OKTA_DOMAINS: [&str; 6] =
-    ["okta.com", "oktapreview.com", "okta-emea.com", "okta-gov.com", "okta.mil", "trexcloud.com"];
 
 /// A sound issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +30,7 @@ pub struct Issuer {
     pub clock_skew: Duration,
     /// Extra certificates to trust.
     pub ca_bundle: Option<CaBundle>,
-    /// Whether `http://` endpoints may be used: only where the issuer itself is one, which the operator's flag must allow.
+    /// Whether `http://` endpoints may be used: only where the issuer itself is http, which takes the operator's flag.
     pub allow_http: bool,
 }
 
@@ -82,8 +78,7 @@ pub(super) fn parse_all(issuers: &[types::Issuer], options: ParseOptions) -> Res
     Ok(parsed)
 }
 
-/// Whether this is an Okta org authorization server: its access tokens are opaque by Okta's word, whatever they look
-/// like. A custom authorization server has a path (`/oauth2/default`).
+/// Whether this is an Okta org authorization server.
 pub(super) fn is_okta_org_server(url: &str) -> bool {
     let Some((_, rest)) = url.split_once("://") else { return false };
     let host = rest.split_once(':').map_or(rest, |(host, _)| host).to_ascii_lowercase();

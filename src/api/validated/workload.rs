@@ -1,5 +1,5 @@
-//! Which containers and ports are sound. What only Kubernetes can judge (an image that exists, a quota) it leaves to the
-//! API server; it looks for what the API server would refuse late or would let pass to our harm.
+//! Which containers and ports are sound. What only Kubernetes can judge (an image that exists, a quota) it leaves to
+//! the API server; it looks for what the API server would refuse late or would let pass to our harm.
 
 use k8s_openapi::api::core::v1::{EnvVar, Probe, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -181,7 +181,8 @@ fn parse_probe(field: &str, probe: Option<&Probe>) -> Result<Option<Probe>, NotA
             matches!(port, IntOrString::Int(number) if (1..=65_535).contains(&number) && !is_sidecar_port(number));
         if !sound {
             return Err(NotAccepted::invalid(format!(
-                "{field}: give the app's own port by its number; {PROXY_PORT} to {LOOPBACK_BROKER_PORT} are the sidecar's"
+                "{field}: give the app's own port by its number; {PROXY_PORT} to {LOOPBACK_BROKER_PORT} are the \
+                 sidecar's"
             )));
         }
     }
