@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod console;
 pub mod daemon;
 pub mod digest;
+pub mod images;
 pub mod interrupt;
 pub mod paths;
 pub mod process;

@@ -39,6 +39,7 @@ pub(crate) fn remove(state: &Path) -> anyhow::Result<()> {
     unmount_below(state)?;
     network::down(state);
     remove_cgroups();
+    remove_fixed_folders();
     fs::remove_dir_all(state).with_context(|| format!("removing {}", state.display()))
 }
 
@@ -70,11 +71,39 @@ fn is_ours(pid: i32, state: &Path) -> bool {
             .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&format!("{}/", state.display())))
 }
 
-/// kube-proxy removes its own chains.
+/// kube-proxy removes its own chains, but for one that the kubelet also knows.
 fn remove_service_rules(state: &Path) {
     let settings = node::proxy_settings(state);
     if let (true, Ok(proxy)) = (settings.exists(), toolchain::path("kube-proxy")) {
         let _ = process::capture(Command::new(proxy).arg(format!("--config={}", settings.display())).arg("--cleanup"));
+    }
+    let rest: [&[&str]; 4] = [
+        &["-D", "INPUT", "-j", "KUBE-FIREWALL"],
+        &["-D", "OUTPUT", "-j", "KUBE-FIREWALL"],
+        &["-F", "KUBE-FIREWALL"],
+        &["-X", "KUBE-FIREWALL"],
+    ];
+    for program in ["iptables", "ip6tables"] {
+        for arguments in rest {
+            let _ = process::capture(Command::new(program).arg("--wait").args(arguments));
+        }
+    }
+}
+
+/// Two folders that no setting moves: the CNI plugins' notes about our pods, and the kubelet's device socket. Folders
+/// that others use are not empty and stay.
+fn remove_fixed_folders() {
+    let notes = Path::new("/var/lib/cni/results");
+    for note in fs::read_dir(notes).into_iter().flatten().flatten() {
+        let name = note.file_name().to_string_lossy().into_owned();
+        if let Some(pod) = name.strip_prefix("tollgate-").and_then(|name| name.strip_suffix("-eth0")) {
+            let _ = fs::remove_file(note.path());
+            let _ = fs::remove_file(notes.join(format!("cni-loopback-{pod}-lo")));
+        }
+    }
+    let _ = fs::remove_file("/var/lib/kubelet/device-plugins/kubelet.sock");
+    for folder in ["/var/lib/cni/results", "/var/lib/cni", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet"] {
+        let _ = fs::remove_dir(folder);
     }
 }
 

@@ -1,0 +1,43 @@
+//! The operator and the sidecar as static programs, for images that hold nothing else.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context;
+
+use crate::{console, paths, process};
+
+/// Builds both and returns the folder that holds them. Cargo does nothing when nothing changed.
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
+    let profile = env::var("TOLLGATE_PROFILE").unwrap_or_else(|_| "release".into());
+    let target = host()?;
+    console::step(&format!("operator and sidecar, static, profile {profile}"), || {
+        process::capture(
+            Command::new(cargo())
+                .current_dir(paths::repository())
+                // glibc linked in; names are resolved by hickory-dns, so that nothing is loaded at run time.
+                .env("RUSTFLAGS", "-C target-feature=+crt-static")
+                .args(["build", "--locked", "--profile", &profile, "--target", &target])
+                .args(["--package", "tollgate-operator", "--package", "tollgate-sidecar", "--bins"]),
+        )
+    })?;
+    Ok(target_folder().join(target).join(profile))
+}
+
+/// The cargo that runs us, else the one on the PATH.
+pub(crate) fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn target_folder() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| paths::repository().join("target"), PathBuf::from)
+}
+
+/// The target of this machine. Named explicitly, so that the flags above do not reach build scripts and macros.
+fn host() -> anyhow::Result<String> {
+    let version = process::capture(Command::new("rustc").current_dir(paths::repository()).arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("`rustc -vV` names no host")
+}
