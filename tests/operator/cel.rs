@@ -1,6 +1,6 @@
 //! What `kubectl apply` refuses: for every rule of the schema a resource that breaks this rule alone, the message that
 //! the user then reads, and the same resource mended, which the API server takes. A rule without an example fails the
-//! test. What the schema refuses `ValidatedApi::parse` refuses as well.
+//! test. What the schema refuses `ValidatedApi::parse` refuses as well, and what both take the sidecar does.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ use kube::core::{ApiResource, Request};
 use kube::{Api, Client, CustomResourceExt};
 use serde_json::{Value, json};
 use tollgate_api::{OktaProtectedApi, ParseOptions, ValidatedApi};
+use tollgate_sidecar::policy::Policy;
 
 use crate::api_server;
 
@@ -28,7 +29,8 @@ async fn every_rule_refuses_its_bad_example_and_takes_the_mended_one() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The broken resource is refused for its one reason, by the schema and by `parse`; the mended one is taken by both.
+/// The broken resource is refused for its one reason, by the schema and by `parse`; the mended one is taken by both, and
+/// by the sidecar.
 async fn check(api: &Api<DynamicObject>, case: &Case) -> Result<(), String> {
     let bad = changed(&example(), &case.bad);
     let causes = refusal(api, &bad).await?;
@@ -41,7 +43,9 @@ async fn check(api: &Api<DynamicObject>, case: &Case) -> Result<(), String> {
     }
     let mended = changed(&bad, &case.mended);
     create(api, &mended).await.map_err(|error| format!("the mended one is refused: {error}"))?;
-    parses(&mended).map_err(|reason| format!("parse refuses the mended one: {reason}"))?;
+    let api = parses(&mended).map_err(|reason| format!("parse refuses the mended one: {reason}"))?;
+    let policy = api.sidecar_config().to_file().map_err(|error| error.to_string())?;
+    Policy::from_file(policy.as_bytes()).map_err(|error| format!("the sidecar refuses the mended one: {error}"))?;
     Ok(())
 }
 
@@ -731,6 +735,13 @@ fn broker_cases() -> Vec<Case> {
             &[broker("path", json!("/token/"))],
             "spec.tokenBroker.path",
             "leave out the trailing slash; name a path such as /token",
+            &[broker("path", json!("/oauth/token"))],
+        ),
+        case(
+            "a broker path with a capital letter",
+            &[broker("path", json!("/oauth/Token"))],
+            "spec.tokenBroker.path",
+            "write the path in lower case, such as /token",
             &[broker("path", json!("/oauth/token"))],
         ),
         case(

@@ -16,6 +16,7 @@ pub struct TokenBroker {
     #[serde(default = "default_broker_path")]
     #[schemars(length(max = limits::PATH_LENGTH), transform = rules::path)]
     #[x_kube(validation = ("!self.endsWith('/')", "leave out the trailing slash; name a path such as /token"))]
+    #[x_kube(validation = ("!self.matches('[A-Z]')", "write the path in lower case, such as /token"))]
     pub path: String,
     /// The issuer, by its name above, that callers' credentials are sent to.
     #[schemars(length(min = 1, max = limits::ISSUER_NAME_LENGTH))]

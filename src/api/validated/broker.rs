@@ -11,7 +11,7 @@ use super::{Issuer, NotAccepted, Route};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Broker {
-    /// The exact path; no route has the same.
+    /// The exact path, in lower case; no route has the same.
     pub path: String,
     /// Name of one of the resource's issuers.
     pub issuer: String,
@@ -29,6 +29,9 @@ pub(super) fn parse(broker: &types::TokenBroker, issuers: &[Issuer]) -> Result<B
     check_path("tokenBroker.path", path)?;
     if path.ends_with('/') {
         return Err(NotAccepted::invalid("tokenBroker.path: leave out the trailing slash; name a path such as /token"));
+    }
+    if path.contains(|letter: char| letter.is_ascii_uppercase()) {
+        return Err(NotAccepted::invalid("tokenBroker.path: write the path in lower case, such as /token"));
     }
     if !issuers.iter().any(|candidate| candidate.name == *issuer) {
         return Err(NotAccepted::invalid(format!("tokenBroker.issuer: '{issuer}' is not the name of an issuer above")));

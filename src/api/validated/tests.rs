@@ -137,6 +137,8 @@ fn each_thing_that_would_not_work_is_refused_with_its_field_and_the_fix() {
         assert!(refused.message.contains(message), "{refused} in place of {message}");
     }
     for (pointer, value, message) in [
+        ("/tokenBroker/path", json!("/Token"), "tokenBroker.path: write the path in lower case"),
+        ("/tokenBroker/path", json!("/"), "tokenBroker.path: leave out the trailing slash"),
         ("/tokenBroker/issuer", json!("octa"), "'octa' is not the name of an issuer"),
         ("/tokenBroker/defaultScopes", json!(["admin"]), "'admin' is not among allowedScopes"),
         ("/tokenBroker/allowedScopes", json!([]), "name at least one scope"),
