@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod apiserver;
 pub mod browser;
 pub mod forward;
 pub mod kubernetes;

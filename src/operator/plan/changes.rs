@@ -48,7 +48,7 @@ pub enum Change {
         uid: String,
         /// Where it is not as rendered, as a JSON pointer.
         at: String,
-        /// A strategic merge patch to send before, that removes ports which would lead around the sidecar.
+        /// A strategic merge patch to send before, which removes ports that would lead around the sidecar.
         before: Option<Value>,
     },
     /// Delete and create anew, for what Kubernetes does not let be changed.
@@ -164,7 +164,9 @@ fn trespassing_ports(object: &RenderedObject, live: &Value) -> Option<Value> {
                 .filter(|port| !wanted(port) || port["protocol"] != "TCP")
                 .map(|port| json!({"port": port["port"], "protocol": port["protocol"], "$patch": "delete"}))
                 .collect();
-            (!added.is_empty()).then(|| json!({"spec": {"ports": added}}))
+            // With ours at once: a Service without a port, or with two of one name, would be refused.
+            (!added.is_empty())
+                .then(|| json!({"spec": {"ports": added.into_iter().chain(items(ours).cloned()).collect::<Vec<_>>()}}))
         }
         Kind::Deployment => {
             let pod = &live["spec"]["template"]["spec"];
@@ -300,8 +302,9 @@ mod tests {
         });
         let (kind, _, before) = applied(&changes);
         assert_eq!(kind, Kind::Service);
-        let removed = json!({"spec": {"ports": [{"port": 8000, "protocol": "TCP", "$patch": "delete"}]}});
-        assert_eq!(before, Some(&removed));
+        let ports = &before.expect("a patch")["spec"]["ports"];
+        assert_eq!(ports[0], json!({"port": 8000, "protocol": "TCP", "$patch": "delete"}));
+        assert_eq!(ports[1], rendered().objects[4].body["spec"]["ports"][0]);
     }
 
     #[test]

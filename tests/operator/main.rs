@@ -1,0 +1,15 @@
+//! The operator against a real API server, with garbage collection and Deployments, and without nodes: the tests play
+//! the kubelet (`kubelet`) and the sidecars (`sidecars`). The operator runs in this process (`scene`).
+
+mod cel;
+mod enforcement;
+mod kubelet;
+mod leader;
+mod names;
+mod objects;
+mod policy;
+mod scene;
+mod sidecars;
+mod workload;
+
+use tests::apiserver as api_server;

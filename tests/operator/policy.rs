@@ -1,0 +1,88 @@
+//! A policy's life: a new one rolls the pods and the old one goes with its last pod; a bad edit changes nothing.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+use tests::wait::eventually;
+use tollgate_api::OktaProtectedApi;
+
+use crate::kubelet;
+use crate::scene::{SOON, Scene};
+
+#[tokio::test]
+async fn a_new_policy_is_enforced_only_when_no_pod_of_the_old_one_can_answer() {
+    let (scene, operator) = Scene::with_operator("roll").await;
+    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
+    let old = scene.pods(1).await.remove(0);
+    let _old_sidecar = kubelet::run(&scene, &old, 21).await;
+    scene.condition("Ready", "True", "Ready").await;
+    let old_policy = scene.policies().await;
+
+    scene.edit::<OktaProtectedApi>(json!({"spec": {"routes": []}})).await;
+    scene.condition("PolicyEnforced", "False", "RollPending").await;
+    scene.condition("Ready", "False", "Progressing").await;
+    let pods = scene.pods(2).await;
+    let new = pods.iter().find(|pod| pod.uid() != old.uid()).expect("a new pod");
+    assert_ne!(kubelet::policy_of(new), kubelet::policy_of(&old));
+    assert_eq!(scene.policies().await.len(), 2, "a pod that restarts still finds its policy");
+
+    let _new_sidecar = kubelet::run(&scene, new, 22).await;
+    scene.condition("WorkloadAvailable", "True", "Available").await;
+    // The old pod is being deleted, and its sidecar still runs.
+    scene.condition("Ready", "False", "RollPending").await;
+    kubelet::end(&scene, &old).await;
+    scene.condition("Ready", "True", "Ready").await;
+    eventually("the old policy is removed", SOON, || async {
+        let policies = scene.policies().await;
+        if policies.len() == 1 && policies != old_policy { Ok(()) } else { Err(format!("{policies:?}")) }
+    })
+    .await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_bad_edit_is_said_and_everything_stays_as_it_was() {
+    let (scene, operator) = Scene::with_operator("bad-edit").await;
+    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
+    let pod = scene.pods(1).await.remove(0);
+    let _sidecar = kubelet::run(&scene, &pod, 23).await;
+    scene.condition("Ready", "True", "Ready").await;
+    let before = (scene.policies().await, scene.api::<Deployment>().get("items").await.expect("it").resource_version());
+
+    let insecure = json!([{"name": "okta", "url": "http://okta.test/oauth2/default", "audiences": ["api://default"]}]);
+    scene.edit::<OktaProtectedApi>(json!({"spec": {"issuers": insecure, "app": {"replicas": 5}}})).await;
+    let message = scene.condition("Accepted", "False", "InsecureIssuer").await;
+    assert_eq!(scene.event("InsecureIssuer").await, ("Warning".to_owned(), message));
+    scene.condition("Ready", "False", "InsecureIssuer").await;
+    scene.condition("PolicyEnforced", "True", "Enforced").await;
+    let after = (scene.policies().await, scene.api::<Deployment>().get("items").await.expect("it").resource_version());
+    assert_eq!(after, before);
+
+    scene
+        .edit::<OktaProtectedApi>(serde_json::to_value(scene.items(json!({"app": {"replicas": 1}}))).expect("JSON"))
+        .await;
+    scene.condition("Ready", "True", "Ready").await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn an_object_that_the_api_server_refuses_is_said_in_its_words_and_the_rest_stays() {
+    let (scene, operator) = Scene::with_operator("refused").await;
+    scene.create_items().await;
+    scene.await_objects().await;
+    let before = scene.api::<Deployment>().get("items").await.expect("it").meta().generation;
+
+    scene
+        .edit::<OktaProtectedApi>(json!({"spec": {"app": {"resources": {
+            "requests": {"cpu": "2"}, "limits": {"cpu": "1"},
+        }}}}))
+        .await;
+    let message = scene.condition("Accepted", "False", "ObjectRefused").await;
+    assert!(message.starts_with("Kubernetes refuses the Deployment items: "), "{message}");
+    assert!(message.contains("must be less than or equal to cpu limit"), "{message}");
+    assert_eq!(scene.api::<Deployment>().get("items").await.expect("it").meta().generation, before);
+
+    scene.edit::<OktaProtectedApi>(json!({"spec": {"app": {"resources": null}}})).await;
+    scene.condition("Accepted", "True", "Accepted").await;
+    operator.stop().await;
+}

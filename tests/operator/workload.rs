@@ -1,0 +1,66 @@
+//! A workload that does not get up: why, in one plain sentence, as condition and as Event.
+
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::kubelet::{bind, report, runs, waits};
+use crate::scene::Scene;
+
+/// What is said of a workload whose only pod is like this.
+async fn said(purpose: &str, sidecar: Value, app: Value, reason: &str) -> String {
+    let (scene, operator) = Scene::with_operator(purpose).await;
+    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
+    let pod = scene.pods(1).await.remove(0);
+    bind(&scene, &pod).await;
+    report(&scene, &pod, None, sidecar, app).await;
+    let message = scene.condition("WorkloadAvailable", "False", reason).await;
+    scene.condition("Ready", "False", reason).await;
+    assert_eq!(scene.event(reason).await, ("Warning".to_owned(), message.clone()));
+    operator.stop().await;
+    message
+}
+
+#[tokio::test]
+async fn an_image_that_cannot_be_pulled_is_named() {
+    let message = said("image", runs(true), waits("ImagePullBackOff"), "ImagePullFailed").await;
+    assert!(message.starts_with("The image registry.test/items:1.4 cannot be pulled"), "{message}");
+}
+
+#[tokio::test]
+async fn a_sidecar_image_that_cannot_be_pulled_points_at_the_operator() {
+    let message = said("sidecar-image", waits("ErrImagePull"), waits("PodInitializing"), "ImagePullFailed").await;
+    assert!(message.contains(crate::scene::SIDECAR_IMAGE) && message.contains("--sidecar-image"), "{message}");
+}
+
+#[tokio::test]
+async fn an_app_that_crashes_again_and_again_is_said_to() {
+    let mut app = waits("CrashLoopBackOff");
+    app["restartCount"] = 4.into();
+    app["lastState"] = json!({"terminated": {"exitCode": 3, "reason": "Error"}});
+    let message = said("crash", runs(true), app, "CrashLooping").await;
+    assert_eq!(message, "The app ends again and again: exit code 3; see its log.");
+}
+
+#[tokio::test]
+async fn pods_that_a_quota_refuses_are_explained_and_heal() {
+    let scene = Scene::new("quota").await;
+    let quota: ResourceQuota = serde_json::from_value(json!({
+        "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}},
+    }))
+    .expect("a quota");
+    let quotas = scene.api::<ResourceQuota>();
+    quotas.create(&PostParams::default(), &quota).await.expect("created");
+    tests::wait::eventually("the quota counts", crate::scene::SOON, || async {
+        let counted = quotas.get("none").await?.status.and_then(|status| status.used);
+        counted.map(drop).ok_or_else(|| anyhow::anyhow!("not yet"))
+    })
+    .await;
+    let operator = scene.operator("operator-0").await;
+    scene.create_items().await;
+    let message = scene.condition("WorkloadAvailable", "False", "PodsRefused").await;
+    assert!(message.starts_with("Kubernetes refuses the pods: exceeded quota: none"), "{message}");
+    quotas.delete("none", &DeleteParams::default()).await.expect("deleted");
+    scene.condition("WorkloadAvailable", "False", "Progressing").await;
+    operator.stop().await;
+}
