@@ -52,7 +52,6 @@ async fn the_interactive_docs_sign_in_and_call_the_api() {
         .filter(|url| !url.starts_with(&forward.url("/")) && !url.starts_with("data:"))
         .collect();
     assert!(elsewhere.is_empty(), "the docs come from the API alone, not from {elsewhere:?}");
-    browser.close().await.expect("Chromium ends");
 }
 
 #[tokio::test]
@@ -72,7 +71,6 @@ async fn the_docs_ask_for_the_scopes_that_are_ticked() {
     let caller = docs.execute("GET", "/caller").await.expect("the operation can be tried");
     let known = json!({"subject": CLIENT.0, "client_id": CLIENT.0, "scopes": ["items:write"]});
     assert_eq!((caller.status, parsed(&caller.body)), (200, known));
-    browser.close().await.expect("Chromium ends");
 }
 
 /// A body as the page shows it.

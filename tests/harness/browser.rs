@@ -2,10 +2,12 @@
 //! page looks like is its page's own business ([`crate::swagger_ui`]).
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use thirtyfour::prelude::*;
 
@@ -24,10 +26,10 @@ const FLAGS: [&str; 10] = [
     "--window-size=1200,1300",
 ];
 
-/// A browser with an empty profile. [`Browser::close`] ends it in order; dropping it kills chromedriver.
+/// A browser with an empty profile. Dropping it ends it at once, also when a test fails.
 pub struct Browser {
     driver: WebDriver,
-    chromedriver: Child,
+    _chromedriver: Chromedriver,
     _profile: TempDir,
 }
 
@@ -37,15 +39,13 @@ impl Browser {
     /// # Errors
     /// When one of them is not installed or does not start.
     pub async fn start() -> anyhow::Result<Self> {
-        let (mut chromedriver, port) = chromedriver()?;
+        let chromedriver = Chromedriver::start()?;
         let profile = tempfile::tempdir()?;
-        match chromium(port, profile.path()).await {
-            Ok(driver) => Ok(Self { driver, chromedriver, _profile: profile }),
-            Err(error) => {
-                stop(&mut chromedriver);
-                Err(error).context("Chromium does not start (Debian package chromium)")
-            }
-        }
+        let driver = chromium(chromedriver.port, profile.path()).await;
+        let driver = driver.context("Chromium does not start (Debian package chromium)")?;
+        // Its own way to end the session waits for the browser, two minutes when a test has failed. Ours does not wait.
+        driver.clone().leak().context("the session is new")?;
+        Ok(Self { driver, _chromedriver: chromedriver, _profile: profile })
     }
 
     /// Opens a page.
@@ -65,46 +65,36 @@ impl Browser {
         let names = "return performance.getEntriesByType('resource').map(entry => entry.name)";
         Ok(self.driver.execute(names, vec![]).await?.convert()?)
     }
+}
 
-    /// Ends the browser.
-    ///
-    /// # Errors
-    /// When it does not answer any more.
-    pub async fn close(self) -> anyhow::Result<()> {
-        Ok(self.driver.clone().quit().await?)
+/// chromedriver on a free port until dropped, in a process group of its own with the browser that it starts.
+struct Chromedriver {
+    process: Child,
+    port: u16,
+}
+
+impl Chromedriver {
+    fn start() -> anyhow::Result<Self> {
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+        let process = command.spawn().context("cannot start chromedriver (Debian package chromium-driver)")?;
+        let mut chromedriver = Self { process, port: 0 };
+        let output = chromedriver.process.stdout.take().context("chromedriver's output is piped")?;
+        // "ChromeDriver was started successfully on port 41357."
+        let port = |line: String| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            port.trim_end_matches('.').parse().ok()
+        };
+        let found = BufReader::new(output).lines().map_while(Result::ok).find_map(port);
+        chromedriver.port = found.context("chromedriver ended without naming its port")?;
+        Ok(chromedriver)
     }
 }
 
-impl Drop for Browser {
+impl Drop for Chromedriver {
     fn drop(&mut self) {
-        stop(&mut self.chromedriver);
-    }
-}
-
-fn stop(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-fn chromedriver() -> anyhow::Result<(Child, u16)> {
-    let mut child = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start chromedriver (Debian package chromium-driver)")?;
-    let output = child.stdout.take().context("chromedriver's output is piped")?;
-    // "ChromeDriver was started successfully on port 41357."
-    let port = BufReader::new(output)
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|line| line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok());
-    match port {
-        Some(port) => Ok((child, port)),
-        None => {
-            stop(&mut child);
-            anyhow::bail!("chromedriver ended without naming its port")
-        }
+        let _ = kill_process_group(Pid::from_child(&self.process), Signal::KILL);
+        let _ = self.process.wait();
     }
 }
 
