@@ -26,6 +26,11 @@ pub fn take_over() -> io::Result<()> {
     Ok(())
 }
 
+/// From here on we clean up: only another signal stops us.
+pub fn forget() {
+    ASKED_TO_STOP.store(false, Ordering::Relaxed);
+}
+
 /// Fails once we were asked to stop, so that the caller unwinds and cleans up.
 ///
 /// # Errors

@@ -1,15 +1,23 @@
 //! The developer's loop: the tools a machine lacks, a real cluster, the images, the demo, and the test run.
 //!
-//! Nothing here ships to users, and nothing here knows what the product does; tests/harness uses this library for its
-//! control plane and its cluster.
+//! Read it in the order of a run: [`toolchain`] fetches and builds what is missing, [`cluster`] starts Kubernetes from it,
+//! [`images`] builds ours, [`target`] takes them into a cluster, [`world`] sets up what the examples presuppose, and
+//! [`demo`] and [`suite`] use it. Nothing here ships to users; tests/harness uses the control plane and the tools.
 
+pub mod bench;
 pub mod cluster;
 pub mod console;
 pub mod daemon;
+pub mod demo;
 pub mod digest;
 pub mod images;
 pub mod interrupt;
+pub mod lint;
 pub mod paths;
 pub mod process;
+pub mod shell;
+pub mod suite;
+pub mod target;
 pub mod toolchain;
 pub mod wait;
+pub mod world;

@@ -1,10 +1,12 @@
 //! The developer's loop: `cargo xtask <task>`. It parses the command line and calls the library.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::cluster::LocalCluster;
-use xtask::{console, images, interrupt, toolchain};
+use xtask::toolchain::{self, apt};
+use xtask::{console, demo, images, interrupt, lint, paths, process, suite};
 
 #[derive(Parser)]
 #[command(about = "Tollgate's developer loop")]
@@ -15,8 +17,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install the Debian packages and build the Kubernetes programs that this machine lacks
-    Toolchain,
+    /// The main job on a real cluster, each command shown with its result
+    Demo {
+        /// Leave everything running, and say how to look around
+        #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
+        keep: bool,
+    },
+    /// Every test, from units to real pods and a real browser
+    Test {
+        /// Leave the cluster running, to look into a failure
+        #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
+        keep: bool,
+    },
+    /// Formatting, clippy, dependency rules, chart
+    Lint,
+    /// Write the custom resource definition anew
+    Crd,
     /// Build the images; `TOLLGATE_PROFILE=quick` compiles in a fraction of the time
     Images,
     /// The local cluster: one node on this machine
@@ -24,6 +40,8 @@ enum Task {
         #[command(subcommand)]
         action: ClusterAction,
     },
+    /// Install the Debian packages and build the Kubernetes programs that this machine lacks
+    Toolchain,
 }
 
 #[derive(Subcommand)]
@@ -46,22 +64,46 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: &Task) -> anyhow::Result<()> {
+fn run(task: &Task) -> Result<()> {
     interrupt::take_over()?;
     match task {
-        Task::Cluster { action: ClusterAction::Up } => {
-            let cluster = LocalCluster::up()?;
-            console::line(format_args!("export KUBECONFIG={}", cluster.kubeconfig().display()));
-            Ok(())
-        }
+        Task::Demo { keep } => demo::run(*keep),
+        Task::Test { keep } => suite::run(*keep),
+        Task::Lint => lint::run(),
+        Task::Crd => crd(),
+        Task::Images => list_images(),
+        Task::Cluster { action: ClusterAction::Up } => cluster_up(),
         Task::Cluster { action: ClusterAction::Down } => LocalCluster::down(),
         Task::Cluster { action: ClusterAction::Status } => LocalCluster::status(),
-        Task::Images => {
-            for image in images::build()? {
-                console::line(format_args!("{} {}", image.reference, image.archive.display()));
-            }
-            Ok(())
+        Task::Toolchain => {
+            apt::ensure(&[apt::CLUSTER, apt::IMAGES, apt::WORLD, apt::BROWSER, apt::BENCH])?;
+            toolchain::ensure(&toolchain::ALL.map(|tool| tool.name))
         }
-        Task::Toolchain => toolchain::ensure(&toolchain::ALL.map(|tool| tool.name)),
     }
+}
+
+fn crd() -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(paths::repository()).args([
+        "run",
+        "--quiet",
+        "--package",
+        "tollgate-api",
+        "--bin",
+        "tollgate-crd",
+    ]);
+    process::show(&mut cargo)
+}
+
+fn list_images() -> Result<()> {
+    for image in images::build()? {
+        console::line(format_args!("{} {}", image.reference, image.archive.display()));
+    }
+    Ok(())
+}
+
+fn cluster_up() -> Result<()> {
+    let cluster = LocalCluster::up()?;
+    console::line(format_args!("export KUBECONFIG={}", cluster.kubeconfig().display()));
+    Ok(())
 }

@@ -242,7 +242,10 @@ pub(crate) fn kubectl(kubeconfig: &Path) -> anyhow::Result<Command> {
 }
 
 /// A port of 127.0.0.1 that nobody uses now.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
+///
+/// # Errors
+/// When the kernel has none.
+pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 

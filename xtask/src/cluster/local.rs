@@ -28,6 +28,13 @@ pub struct LocalCluster {
     state: PathBuf,
 }
 
+impl Default for LocalCluster {
+    /// The cluster as it would be; [`LocalCluster::up`] makes it so.
+    fn default() -> Self {
+        Self { state: paths::cluster() }
+    }
+}
+
 impl LocalCluster {
     /// Starts it, or finds it running.
     ///
@@ -35,7 +42,7 @@ impl LocalCluster {
     /// When this is not root on Linux, when a program is missing and cannot be had, or when a component fails; the
     /// message names its log.
     pub fn up() -> anyhow::Result<Self> {
-        let cluster = Self { state: paths::cluster() };
+        let cluster = Self::default();
         check_machine(&cluster.state)?;
         let _lock = cluster.lock()?;
         if cluster.is_ready() {
@@ -53,7 +60,7 @@ impl LocalCluster {
     /// # Errors
     /// When something of it cannot be ended.
     pub fn down() -> anyhow::Result<()> {
-        let cluster = Self { state: paths::cluster() };
+        let cluster = Self::default();
         let _lock = cluster.lock()?;
         teardown::remove(&cluster.state)
     }
@@ -63,7 +70,7 @@ impl LocalCluster {
     /// # Errors
     /// When the cluster is not up and well.
     pub fn status() -> anyhow::Result<()> {
-        let cluster = Self { state: paths::cluster() };
+        let cluster = Self::default();
         let daemons = Daemon::recorded(&cluster.state);
         if daemons.is_empty() {
             bail!("there is no local cluster; `cargo xtask cluster up` starts one");
@@ -129,7 +136,8 @@ impl LocalCluster {
         node.wait_until_ready(&daemons)
     }
 
-    fn is_ready(&self) -> bool {
+    /// Whether all its programs run and its node takes pods.
+    pub fn is_ready(&self) -> bool {
         let daemons = Daemon::recorded(&self.state);
         let is_whole = !daemons.is_empty() && daemons.iter().all(Daemon::is_running);
         is_whole

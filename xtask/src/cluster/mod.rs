@@ -9,5 +9,5 @@ mod pki;
 mod teardown;
 mod watchdog;
 
-pub use control_plane::{ControlPlane, Options};
+pub use control_plane::{ControlPlane, Options, free_port};
 pub use local::LocalCluster;

@@ -4,7 +4,9 @@
 
 mod base;
 mod engine;
-mod programs;
+pub(crate) mod programs;
+
+pub(crate) use programs::cargo;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,8 +19,10 @@ use crate::toolchain::apt;
 use crate::{console, paths, process};
 use engine::{Engine, Recipe};
 
-/// The tag of every image that is built here; never `latest`, which Kubernetes would try to pull.
-pub const TAG: &str = "dev";
+/// The product's images carry the version that the chart installs when told nothing else.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The tag of the apps around it; never `latest`, which Kubernetes would try to pull.
+const DEV: &str = "dev";
 
 /// An image on disk.
 #[derive(Debug, Clone)]
@@ -45,7 +49,7 @@ fn product() -> anyhow::Result<Vec<Image>> {
 }
 
 /// What the demo puts around it: the API to protect, and the server in Okta's place.
-pub fn apps() -> anyhow::Result<Vec<Image>> {
+fn apps() -> anyhow::Result<Vec<Image>> {
     let engine = Engine::detect()?;
     let folders = [("items-api", "examples/items-api"), ("okta-like", "tests/okta-like")];
     folders.iter().map(|(name, folder)| app(&engine, name, &paths::repository().join(folder))).collect()
@@ -56,7 +60,7 @@ fn ours(engine: &Engine, name: &str, programs: &Path) -> anyhow::Result<Image> {
     let dockerfile = paths::repository().join("Dockerfile");
     let program = format!("tollgate-{name}");
     let digest = Digest::default().file(&dockerfile)?.file(&programs.join(&program))?;
-    finished(name, digest, |reference, archive| {
+    finished(name, VERSION, digest, |reference, archive| {
         let context = scratch()?;
         let to = context.path().join(&program);
         fs::copy(programs.join(&program), &to).with_context(|| format!("copying {program}"))?;
@@ -70,15 +74,8 @@ fn ours(engine: &Engine, name: &str, programs: &Path) -> anyhow::Result<Image> {
 fn app(engine: &Engine, name: &str, folder: &Path) -> anyhow::Result<Image> {
     let base = engine.base();
     let digest = Digest::default().folder(folder, &["node_modules"])?.text(&base.version());
-    finished(name, digest, |reference, archive| {
-        apt::ensure(&[apt::WORLD])?;
-        let context = scratch()?;
-        copy(folder, context.path())?;
-        console::step(&format!("npm packages of {name}"), || {
-            let mut npm = Command::new("npm");
-            npm.current_dir(context.path()).args(["ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund"]);
-            process::capture(&mut npm).map(drop)
-        })?;
+    finished(name, DEV, digest, |reference, archive| {
+        let context = with_packages(name, folder)?;
         let dockerfile = context.path().join("Dockerfile");
         let base = base.ensure(engine)?;
         let recipe =
@@ -87,15 +84,32 @@ fn app(engine: &Engine, name: &str, folder: &Path) -> anyhow::Result<Image> {
     })
 }
 
+/// A copy of an app's folder with its npm packages, as the lock file pins them; removed with the value.
+///
+/// # Errors
+/// When npm cannot be had or a package cannot be fetched.
+pub fn with_packages(name: &str, folder: &Path) -> anyhow::Result<tempfile::TempDir> {
+    apt::ensure(&[apt::WORLD])?;
+    let copied = scratch()?;
+    copy(folder, copied.path())?;
+    console::step(&format!("npm packages of {name}"), || {
+        let mut npm = Command::new("npm");
+        npm.current_dir(copied.path()).args(["ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund"]);
+        process::capture(&mut npm)
+    })?;
+    Ok(copied)
+}
+
 /// The image with this digest, built when it is not there yet; other versions of it are removed.
 fn finished(
     name: &str,
+    tag: &str,
     digest: Digest,
     build: impl FnOnce(&str, &Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<Image> {
     let folder = paths::cache().join("images");
     let archive = folder.join(format!("{name}-{}.tar", digest.short()));
-    let reference = format!("localhost/tollgate/{name}:{TAG}");
+    let reference = format!("localhost/tollgate/{name}:{tag}");
     if !archive.exists() {
         fs::create_dir_all(&folder)?;
         let unfinished = folder.join(format!(".{name}.unfinished"));
@@ -118,7 +132,7 @@ fn scratch() -> anyhow::Result<tempfile::TempDir> {
     Ok(tempfile::tempdir_in(folder)?)
 }
 
-/// Copies a folder without its installed packages: they are fetched anew, as the lock file pins them.
+/// Copies a folder without its installed packages.
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     let script = r#"tar -C "$1" --exclude=./node_modules -cf - . | tar -C "$2" -xf -"#;
     process::capture(Command::new("sh").args(["-c", script, "copy"]).arg(from).arg(to)).map(drop)

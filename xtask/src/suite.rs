@@ -1,0 +1,65 @@
+//! `make test`: every test there is, from units to real pods and a real browser, cheapest first. A failure does not stop
+//! the rest; the end repeats cargo's verdicts.
+
+mod cargo;
+
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::toolchain::{self, apt};
+use crate::world::World;
+use crate::{console, images, paths, process};
+use cargo::Verdicts;
+
+/// Tests that need the world on a cluster, in this order: the commands of the docs end with removing everything.
+const ON_CLUSTER: [&str; 3] = ["e2e", "browser", "docs"];
+
+/// Runs all tests. With `keep` the cluster stays, to look into a failure.
+///
+/// # Errors
+/// When a test fails, or when something cannot be prepared.
+pub fn run(keep: bool) -> anyhow::Result<()> {
+    console::title("Tools");
+    apt::ensure(&[apt::CLUSTER, apt::WORLD, apt::BROWSER])?;
+    toolchain::ensure(&toolchain::ALL.map(|tool| tool.name))?;
+
+    let mut verdicts = Verdicts::default();
+    console::title("Units, the sidecar in process, the chart, and the operator on a real API server");
+    let without_cluster = cargo::tests()?.into_iter().filter(|test| !ON_CLUSTER.contains(&test.as_str()));
+    let selection: Vec<String> = without_cluster.flat_map(|test| ["--test".into(), test]).collect();
+    verdicts.run(&[&["--lib".into(), "--bins".into()], selection.as_slice()].concat(), |_| Ok(()))?;
+
+    console::title("The Okta-like server");
+    let okta_like = console::step("its own tests", okta_like);
+    verdicts.add("okta-like", okta_like);
+
+    console::title("A cluster with the product on it");
+    match World::prepare(false, keep) {
+        Ok(world) => {
+            let result = on_cluster(&world, &mut verdicts);
+            world.end(keep)?;
+            result?;
+        }
+        Err(error) => verdicts.add("the cluster", Err(error)),
+    }
+
+    console::title("Results");
+    verdicts.finish()
+}
+
+fn on_cluster(world: &World, verdicts: &mut Verdicts) -> anyhow::Result<()> {
+    for test in ON_CLUSTER {
+        if !cargo::tests()?.iter().any(|known| known == test) {
+            bail!("the tests have no target {test}");
+        }
+        console::title(format_args!("On the cluster: {test}"));
+        verdicts.run(&["--test".into(), test.into()], |command| world.environment(command))?;
+    }
+    Ok(())
+}
+
+fn okta_like() -> anyhow::Result<()> {
+    let folder = images::with_packages("okta-like", &paths::repository().join("tests/okta-like"))?;
+    process::capture(Command::new("npm").current_dir(folder.path()).args(["test", "--silent"])).map(drop)
+}
