@@ -139,7 +139,7 @@ fn every_right_is_bound_to_the_operators_service_account_alone() {
 
 #[test]
 fn values_become_the_operators_arguments() {
-    assert_eq!(arguments(&[]), ["--sidecar-image=localhost/tollgate/sidecar:0.1.0", "--admin-listen=0.0.0.0:8080"]);
+    assert_eq!(arguments(&[]), ["--sidecar-image=localhost/tollgate/sidecar:dev", "--admin-listen=0.0.0.0:8080"]);
     let values = [
         "images.registry=registry.example.com/tollgate",
         "images.tag=1.2.3",
