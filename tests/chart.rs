@@ -139,17 +139,20 @@ fn every_right_is_bound_to_the_operators_service_account_alone() {
 
 #[test]
 fn values_become_the_operators_arguments() {
-    assert_eq!(arguments(&[]), ["--sidecar-image=localhost/tollgate/sidecar:dev", "--admin-listen=0.0.0.0:8080"]);
+    let default = ["--sidecar-image=localhost/tollgate/sidecar:dev", "--admin-listen=0.0.0.0:8080", "--log-level=info"];
+    assert_eq!(arguments(&[]), default);
     let values = [
         "images.registry=registry.example.com/tollgate",
         "images.tag=1.2.3",
         "images.operator=registry.example.com/other@sha256:0123",
         "watchNamespaces={shop,billing}",
         "allowInsecureIssuers=true",
+        "logLevel=debug",
     ];
     let expected = [
         "--sidecar-image=registry.example.com/tollgate/sidecar:1.2.3",
         "--admin-listen=0.0.0.0:8080",
+        "--log-level=debug",
         "--watch-namespace=shop",
         "--watch-namespace=billing",
         "--allow-insecure-issuers",
@@ -180,6 +183,7 @@ fn values_that_the_chart_does_not_know_are_refused() {
         ("watchNamespaces={Shop}", "does not match pattern"),
         ("watchNamespaces={shop,shop}", "are equal"),
         ("watchNamespaces=shop", "got string, want array"),
+        ("logLevel=loud", "value must be one of 'error', 'warn', 'info', 'debug'"),
         ("allowInsecureIssuers=yes", "got string, want boolean"),
         ("resources.request.cpu=1", "additional properties 'request' not allowed"),
         ("crd.keep=false", "additional properties 'keep' not allowed"),
