@@ -1,0 +1,263 @@
+//! Judges what a token or an introspection answer says (RFC 7519, RFC 7662) against what the policy wants, at a given
+//! time. Pure. Signatures are `jwt`'s matter, scopes are the route's.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::HeaderValue;
+use serde_json::Value;
+
+use super::json::Object;
+use crate::identity::{Identity, IdentityHeaders, Scopes};
+use crate::reason::Reason;
+use crate::rejection::Rejection;
+
+/// Okta's access tokens live 24 h at most; one that lives longer was not made for this.
+const LONGEST_LIFE: f64 = 24.0 * 60.0 * 60.0;
+
+/// What the policy wants of an issuer's tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules<'a> {
+    /// One of these must stand in `aud`.
+    pub(crate) audiences: &'a [String],
+    /// Tolerated clock difference.
+    pub(crate) clock_skew: Duration,
+    /// This API's own client, whose id as an audience means an ID token.
+    pub(crate) own_client: Option<String>,
+    /// Whether the issuer's access tokens carry Okta's `jti` form.
+    pub(crate) okta: bool,
+}
+
+/// The claims of a token or the members of an introspection answer.
+#[derive(Debug)]
+pub(crate) struct Claims(Object);
+
+/// What a request needs to know of a valid token.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Facts {
+    subject: Option<String>,
+    client_id: Option<String>,
+    scopes: Scopes,
+    expires_at: u64,
+}
+
+type Judgement<T> = Result<T, Rejection>;
+
+impl Claims {
+    pub(crate) fn new(members: Object) -> Self {
+        Self(members)
+    }
+
+    /// `iss`, which chooses the issuer.
+    pub(crate) fn issuer(&self) -> Judgement<&str> {
+        self.text("iss")?.ok_or_else(|| Rejection::new(Reason::IssuerMismatch, "The token names no issuer."))
+    }
+
+    /// Judges the claims of an access token whose `iss` is this issuer.
+    pub(crate) fn judge_token(&self, rules: &Rules<'_>, now: SystemTime) -> Judgement<Facts> {
+        self.check_kind(rules, false)?;
+        let expires_at = self.check_times(rules, now)?;
+        self.check_lifetime(expires_at, rules, now)?;
+        self.check_audience(rules)?;
+        self.check_unbound()?;
+        self.facts(expires_at)
+    }
+
+    /// Judges the members of an introspection answer that says `active: true` (RFC 7662 section 4: the answer is not
+    /// the last word).
+    pub(crate) fn judge_answer(&self, issuer: &str, rules: &Rules<'_>, now: SystemTime) -> Judgement<Facts> {
+        if self.text("iss")?.is_some_and(|iss| iss != issuer) {
+            return Err(Rejection::new(Reason::IssuerMismatch, "The token is of another issuer."));
+        }
+        match self.text("token_type")? {
+            Some(kind) if kind.eq_ignore_ascii_case("DPoP") => return Err(bound()),
+            Some(kind) if !kind.eq_ignore_ascii_case("Bearer") => return Err(no_access_token()),
+            _ => {}
+        }
+        self.check_kind(rules, rules.okta)?;
+        let expires_at = self.check_times(rules, now)?;
+        self.check_audience(rules)?;
+        self.check_unbound()?;
+        self.facts(expires_at)
+    }
+
+    /// What even an unverified token shows to be certainly refused by its issuer or by us.
+    pub(crate) fn refuse_certainly_bad(&self, rules: &Rules<'_>, now: SystemTime) -> Judgement<()> {
+        if self.0.contains_key("exp") {
+            self.check_times(rules, now)?;
+        }
+        if self.0.contains_key("aud") {
+            self.check_audience(rules)?;
+        }
+        self.check_unbound()
+    }
+
+    /// ID tokens are signed with the same keys, and introspection calls refresh and ID tokens active too: tell them by
+    /// their own claims and, at Okta, by `jti`. `strictly` wants Okta's form of an access token's `jti` to be there.
+    fn check_kind(&self, rules: &Rules<'_>, strictly: bool) -> Judgement<()> {
+        let of_id_token = ["nonce", "at_hash", "c_hash", "s_hash"].iter().any(|name| self.0.contains_key(*name));
+        let jti = self.text("jti")?;
+        let known_other = jti.is_some_and(|jti| jti.starts_with("ID.") || jti.starts_with("RT."));
+        let not_okta_access = strictly && !jti.is_some_and(|jti| jti.starts_with("AT."));
+        let for_our_client = match &rules.own_client {
+            Some(own) => self.audience()?.contains(&own.as_str()),
+            None => false,
+        };
+        if of_id_token || known_other || not_okta_access || for_our_client { Err(no_access_token()) } else { Ok(()) }
+    }
+
+    /// `exp` is required; `nbf` and `iat` must not lie ahead. Returns `exp`.
+    fn check_times(&self, rules: &Rules<'_>, now: SystemTime) -> Judgement<f64> {
+        let (now, skew) = (seconds(now), rules.clock_skew.as_secs_f64());
+        let exp = self.time("exp")?.ok_or_else(|| malformed("The token has no expiry (exp)."))?;
+        if now >= exp + skew {
+            return Err(Rejection::new(Reason::Expired, "The token has expired."));
+        }
+        for name in ["nbf", "iat"] {
+            if self.time(name)?.is_some_and(|time| time > now + skew) {
+                return Err(Rejection::new(Reason::NotYetValid, "The token is not valid yet."));
+            }
+        }
+        Ok(exp)
+    }
+
+    fn check_lifetime(&self, exp: f64, rules: &Rules<'_>, now: SystemTime) -> Judgement<()> {
+        let from = self.time("iat")?.unwrap_or(seconds(now) + rules.clock_skew.as_secs_f64());
+        if exp - from > LONGEST_LIFE {
+            return Err(malformed("The token lives longer than 24 hours, which no access token may."));
+        }
+        Ok(())
+    }
+
+    fn check_audience(&self, rules: &Rules<'_>) -> Judgement<()> {
+        let named = self.audience()?;
+        if rules.audiences.iter().any(|ours| named.contains(&ours.as_str())) {
+            Ok(())
+        } else {
+            Err(Rejection::new(Reason::AudienceMismatch, "The token is for another audience."))
+        }
+    }
+
+    /// A token bound to a key or certificate is never a bearer token (RFC 9449 section 7.2, RFC 8705 section 3).
+    fn check_unbound(&self) -> Judgement<()> {
+        match self.0.get("cnf") {
+            None => Ok(()),
+            Some(Value::Object(_)) => Err(bound()),
+            Some(_) => Err(malformed("The token's confirmation (cnf) is not an object.")),
+        }
+    }
+
+    fn facts(&self, expires_at: f64) -> Judgement<Facts> {
+        let client_id = match self.text("cid")? {
+            Some(id) => Some(id),
+            None => match self.text("client_id")? {
+                Some(id) => Some(id),
+                None => self.text("azp")?,
+            },
+        };
+        Ok(Facts {
+            subject: self.text("sub")?.map(str::to_owned),
+            client_id: client_id.map(str::to_owned),
+            scopes: self.scopes()?,
+            // Whole seconds; a negative or endless time has been refused before.
+            expires_at: expires_at as u64,
+        })
+    }
+
+    /// Okta's `scp` first: a custom claim may be called `scope`.
+    fn scopes(&self) -> Judgement<Scopes> {
+        let wrong = || malformed("The token's scopes are neither a string nor a list of strings.");
+        match self.0.get("scp").or_else(|| self.0.get("scope")) {
+            None => Ok(Scopes::default()),
+            Some(Value::String(words)) => Ok(Scopes::new(words.split(' '))),
+            Some(Value::Array(words)) => {
+                let words: Option<Vec<&str>> = words.iter().map(Value::as_str).collect();
+                Ok(Scopes::new(words.ok_or_else(wrong)?))
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    fn audience(&self) -> Judgement<Vec<&str>> {
+        let wrong = || malformed("The token's audience is neither a string nor a list of strings.");
+        match self.0.get("aud") {
+            None => Ok(Vec::new()),
+            Some(Value::String(one)) => Ok(vec![one]),
+            Some(Value::Array(several)) => several.iter().map(|one| one.as_str().ok_or_else(wrong)).collect(),
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    fn text(&self, name: &str) -> Judgement<Option<&str>> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(value) => {
+                value.as_str().map(Some).ok_or_else(|| malformed("A claim of the token that must be a string is not."))
+            }
+        }
+    }
+
+    /// NumericDate: a number, fractions allowed, never a string.
+    fn time(&self, name: &str) -> Judgement<Option<f64>> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(time) if time.is_finite() => Ok(Some(time)),
+                _ => Err(malformed("A time in the token is not a number.")),
+            },
+        }
+    }
+}
+
+impl Facts {
+    /// The identity for requests; refused when a value could not stand in a header unchanged.
+    pub(crate) fn into_identity(self, issuer: &str, issuer_header: &HeaderValue) -> Judgement<Identity> {
+        let Self { subject, client_id, scopes, expires_at } = self;
+        let words: Vec<&str> = scopes.iter().collect();
+        if words.iter().any(|word| word.contains(' ')) {
+            return Err(malformed("A scope of the token holds a space."));
+        }
+        let headers = IdentityHeaders {
+            subject: subject.as_deref().map(header).transpose()?,
+            client_id: client_id.as_deref().map(header).transpose()?,
+            scopes: if words.is_empty() { None } else { Some(header(&words.join(" "))?) },
+            issuer: issuer_header.clone(),
+        };
+        Ok(Identity {
+            issuer: issuer.into(),
+            subject: subject.map(Into::into),
+            client_id: client_id.map(Into::into),
+            scopes,
+            expires_at,
+            headers,
+        })
+    }
+}
+
+/// Printable ASCII that no reader of headers trims: the app must see what the issuer said, or nothing.
+fn header(text: &str) -> Judgement<HeaderValue> {
+    let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && text.trim() == text && !text.is_empty();
+    match HeaderValue::from_str(text) {
+        Ok(value) if printable => Ok(value),
+        _ => Err(malformed("A claim of the token holds characters that no header can carry.")),
+    }
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn malformed(detail: &'static str) -> Rejection {
+    Rejection::new(Reason::MalformedToken, detail)
+}
+
+fn no_access_token() -> Rejection {
+    Rejection::new(Reason::WrongTokenType, "The token is no access token.")
+}
+
+fn bound() -> Rejection {
+    let detail = "The token is bound to a key or certificate and was sent without proof of it.";
+    Rejection::new(Reason::SenderMismatch, detail)
+}
+
+#[cfg(test)]
+mod tests;

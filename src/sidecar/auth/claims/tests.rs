@@ -1,0 +1,232 @@
+//! Tables of claims and answers, each with its verdict.
+
+use serde_json::{Map, json};
+
+use super::*;
+
+const NOW: u64 = 1_800_000_000;
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(NOW)
+}
+
+fn good() -> Value {
+    json!({
+        "ver": 1, "jti": "AT.abc", "iss": "https://acme.example/oauth2/default", "aud": "api://default",
+        "iat": NOW - 10, "exp": NOW + 3_590, "cid": "0oa1", "scp": ["items", "items:write"], "sub": "0oa1",
+    })
+}
+
+fn audiences() -> Vec<String> {
+    vec!["api://default".into(), "api://other".into()]
+}
+
+fn rules(audiences: &[String]) -> Rules<'_> {
+    Rules { audiences, clock_skew: Duration::from_secs(60), own_client: Some("0oaOwn".into()), okta: true }
+}
+
+/// `good()` with members replaced, or removed where null.
+fn altered(mut base: Value, changes: &Value) -> Claims {
+    let members: &mut Map<_, _> = base.as_object_mut().unwrap();
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            members.remove(name);
+        } else {
+            members.insert(name.clone(), value.clone());
+        }
+    }
+    Claims::new(members.clone())
+}
+
+fn token(changes: &Value) -> Result<Facts, Reason> {
+    let audiences = audiences();
+    altered(good(), changes).judge_token(&rules(&audiences), now()).map_err(|rejection| rejection.reason)
+}
+
+#[test]
+fn oktas_claims_become_facts() {
+    let facts = token(&json!({})).unwrap();
+    assert_eq!(
+        facts,
+        Facts {
+            subject: Some("0oa1".into()),
+            client_id: Some("0oa1".into()),
+            scopes: Scopes::new(["items", "items:write"]),
+            expires_at: NOW + 3_590,
+        }
+    );
+}
+
+#[test]
+fn other_legal_forms_pass() {
+    for changes in [
+        json!({"aud": ["x", "api://other"]}),
+        json!({"exp": NOW as f64 + 0.5}),
+        json!({"exp": NOW - 59, "iat": NOW - 600}),
+        json!({"nbf": NOW + 60, "iat": NOW + 60}),
+        json!({"iat": null, "nbf": null, "jti": null, "sub": null, "cid": null, "scp": null}),
+        json!({"jti": "a-uuid"}),
+        json!({"iat": NOW - 3_600, "exp": NOW - 3_600 + 86_400}),
+        json!({"custom": {"nested": [1]}}),
+    ] {
+        assert!(token(&changes).is_ok(), "{changes}");
+    }
+}
+
+#[test]
+fn times_that_are_wrong_or_missing_are_refused() {
+    for (changes, reason) in [
+        (json!({"exp": null}), Reason::MalformedToken),
+        (json!({"exp": "1900000000"}), Reason::MalformedToken),
+        (json!({"exp": true}), Reason::MalformedToken),
+        (json!({"exp": [NOW]}), Reason::MalformedToken),
+        (json!({"exp": NOW - 60}), Reason::Expired),
+        (json!({"exp": 0}), Reason::Expired),
+        (json!({"exp": -1e300}), Reason::Expired),
+        (json!({"exp": 1e30}), Reason::MalformedToken),
+        (json!({"exp": 1e30, "iat": null}), Reason::MalformedToken),
+        (json!({"exp": NOW + 86_400}), Reason::MalformedToken),
+        (json!({"exp": NOW + 86_461, "iat": null}), Reason::MalformedToken),
+        (json!({"nbf": NOW + 61}), Reason::NotYetValid),
+        (json!({"nbf": "0"}), Reason::MalformedToken),
+        (json!({"iat": NOW + 61}), Reason::NotYetValid),
+        (json!({"iat": "0"}), Reason::MalformedToken),
+        (json!({"iat": {}}), Reason::MalformedToken),
+    ] {
+        assert_eq!(token(&changes).err(), Some(reason), "{changes}");
+    }
+}
+
+#[test]
+fn audiences_are_compared_byte_for_byte() {
+    for (aud, reason) in [
+        (json!("api://default/"), Reason::AudienceMismatch),
+        (json!("API://default"), Reason::AudienceMismatch),
+        (json!("api://defaul"), Reason::AudienceMismatch),
+        (json!(["api://nobody"]), Reason::AudienceMismatch),
+        (json!([]), Reason::AudienceMismatch),
+        (json!(""), Reason::AudienceMismatch),
+        (Value::Null, Reason::AudienceMismatch),
+        (json!(["api://default", 7]), Reason::MalformedToken),
+        (json!({"api://default": true}), Reason::MalformedToken),
+        (json!(7), Reason::MalformedToken),
+    ] {
+        assert_eq!(token(&json!({"aud": aud})).err(), Some(reason), "{aud}");
+    }
+}
+
+#[test]
+fn other_kinds_of_tokens_and_bound_ones_are_refused() {
+    for (changes, reason) in [
+        (json!({"nonce": "n"}), Reason::WrongTokenType),
+        (json!({"at_hash": "h"}), Reason::WrongTokenType),
+        (json!({"jti": "ID.abc"}), Reason::WrongTokenType),
+        (json!({"jti": "RT.abc"}), Reason::WrongTokenType),
+        (json!({"aud": "0oaOwn"}), Reason::WrongTokenType),
+        (json!({"aud": ["api://default", "0oaOwn"]}), Reason::WrongTokenType),
+        (json!({"cnf": {"jkt": "thumbprint"}}), Reason::SenderMismatch),
+        (json!({"cnf": {"x5t#S256": "thumbprint"}}), Reason::SenderMismatch),
+        (json!({"cnf": {}}), Reason::SenderMismatch),
+        (json!({"cnf": "jkt"}), Reason::MalformedToken),
+    ] {
+        assert_eq!(token(&changes).err(), Some(reason), "{changes}");
+    }
+}
+
+#[test]
+fn claims_of_a_wrong_type_are_refused() {
+    for changes in [
+        json!({"sub": 7}),
+        json!({"sub": ["0oa1"]}),
+        json!({"jti": 7}),
+        json!({"cid": {}}),
+        json!({"cid": null, "client_id": 7}),
+        json!({"cid": null, "azp": 7}),
+        json!({"scp": 7}),
+        json!({"scp": ["items", 7]}),
+        json!({"scp": {"items": true}}),
+    ] {
+        assert_eq!(token(&changes).err(), Some(Reason::MalformedToken), "{changes}");
+    }
+    assert_eq!(altered(good(), &json!({"iss": 7})).issuer().unwrap_err().reason, Reason::MalformedToken);
+    assert_eq!(altered(good(), &json!({"iss": null})).issuer().unwrap_err().reason, Reason::IssuerMismatch);
+}
+
+#[test]
+fn scopes_come_from_scp_before_scope_and_the_client_from_cid_first() {
+    let facts = token(&json!({"scope": "admin", "client_id": "other", "azp": "another"})).unwrap();
+    assert!(facts.scopes.contains("items") && !facts.scopes.contains("admin"));
+    assert_eq!(facts.client_id.as_deref(), Some("0oa1"));
+    let facts = token(&json!({"scp": null, "scope": "a  b", "cid": null, "azp": "keycloak"})).unwrap();
+    assert_eq!(facts.scopes, Scopes::new(["a", "b"]));
+    assert_eq!(facts.client_id.as_deref(), Some("keycloak"));
+    assert_eq!(token(&json!({"scp": "a b"})).unwrap().scopes, Scopes::new(["a", "b"]));
+}
+
+#[test]
+fn a_claim_that_a_header_would_change_makes_the_token_malformed() {
+    let issuer = HeaderValue::from_static("https://acme.example");
+    let identity = |changes: &Value| token(changes).unwrap().into_identity("okta", &issuer).map_err(|e| e.reason);
+    let good = identity(&json!({})).unwrap();
+    assert_eq!(good.headers.scopes.unwrap(), "items items:write");
+    assert_eq!(good.headers.issuer, issuer);
+    for text in ["a\r\nX-Evil: 1", "a\0b", "müller@acme.example", " a", "a ", "", "\u{7f}", "a\tb"] {
+        for name in ["sub", "cid"] {
+            assert_eq!(identity(&json!({name: text})).unwrap_err(), Reason::MalformedToken, "{name} {text:?}");
+        }
+    }
+    assert_eq!(identity(&json!({"scp": ["a b"]})).unwrap_err(), Reason::MalformedToken);
+    assert_eq!(identity(&json!({"scp": ["a\nb"]})).unwrap_err(), Reason::MalformedToken);
+}
+
+fn answer(changes: &Value) -> Option<Reason> {
+    let base = json!({
+        "active": true, "aud": "api://default", "client_id": "0oa1", "exp": NOW + 3_590, "iat": NOW - 10,
+        "iss": "https://acme.example/oauth2/default", "jti": "AT.abc", "scope": "items", "sub": "0oa1",
+        "token_type": "Bearer",
+    });
+    let audiences = audiences();
+    let claims = altered(base, changes);
+    claims
+        .judge_answer("https://acme.example/oauth2/default", &rules(&audiences), now())
+        .err()
+        .map(|rejection| rejection.reason)
+}
+
+#[test]
+fn an_active_answer_is_still_checked() {
+    for (changes, reason) in [
+        (json!({}), None),
+        (json!({"iss": null, "token_type": null}), None),
+        (json!({"token_type": "bearer"}), None),
+        (json!({"iss": "https://acme.example/oauth2/other"}), Some(Reason::IssuerMismatch)),
+        (json!({"aud": "api://nobody"}), Some(Reason::AudienceMismatch)),
+        (json!({"aud": null}), Some(Reason::AudienceMismatch)),
+        (json!({"exp": NOW - 61}), Some(Reason::Expired)),
+        (json!({"exp": null}), Some(Reason::MalformedToken)),
+        (json!({"nbf": NOW + 61}), Some(Reason::NotYetValid)),
+        (json!({"token_type": "DPoP"}), Some(Reason::SenderMismatch)),
+        (json!({"cnf": {"jkt": "x"}}), Some(Reason::SenderMismatch)),
+        (json!({"token_type": "refresh_token"}), Some(Reason::WrongTokenType)),
+        (json!({"jti": "ID.abc"}), Some(Reason::WrongTokenType)),
+        (json!({"jti": "oar1"}), Some(Reason::WrongTokenType)),
+        (json!({"jti": null}), Some(Reason::WrongTokenType)),
+        (json!({"nonce": "n"}), Some(Reason::WrongTokenType)),
+        (json!({"aud": "0oaOwn"}), Some(Reason::WrongTokenType)),
+        (json!({"scope": 7}), Some(Reason::MalformedToken)),
+    ] {
+        assert_eq!(answer(&changes), reason, "{changes}");
+    }
+}
+
+#[test]
+fn an_unverified_token_is_refused_only_for_what_is_certain() {
+    let audiences = audiences();
+    let certain = |changes: &Value| {
+        altered(good(), changes).refuse_certainly_bad(&rules(&audiences), now()).err().map(|rejection| rejection.reason)
+    };
+    assert_eq!(certain(&json!({"exp": NOW - 61})), Some(Reason::Expired));
+    assert_eq!(certain(&json!({"aud": "api://nobody"})), Some(Reason::AudienceMismatch));
+    assert_eq!(certain(&json!({"cnf": {"jkt": "x"}})), Some(Reason::SenderMismatch));
+    assert_eq!(certain(&json!({"exp": null, "aud": null, "jti": null})), None);
+}

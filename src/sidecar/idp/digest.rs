@@ -1,0 +1,26 @@
+//! Names a token without holding it: the key of every cache that concerns tokens. It decides nothing.
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+/// SHA-256 of a token's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    pub(crate) fn of(token: &str) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        Self(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_byte_of_difference_is_another_digest() {
+        assert!(TokenDigest::of("abc") == TokenDigest::of("abc"));
+        assert!(TokenDigest::of("abc") != TokenDigest::of("abd"));
+    }
+}

@@ -1,0 +1,121 @@
+//! What can go wrong on the way to the issuer, and what each failure means: to the caller a [`Reason`] (never 401: the
+//! token was not judged), to the operator a [`ProblemCode`]. It holds nothing that the issuer sent.
+
+use std::time::Duration;
+
+use tollgate_contract::ProblemCode;
+
+use crate::reason::Reason;
+use crate::rejection::Rejection;
+
+/// When callers should come back after a failure that names no time of its own: long enough to be no storm, short
+/// enough that a restarted issuer is noticed at once.
+const COME_BACK: Duration = Duration::from_secs(5);
+
+/// Why the issuer could not be asked, or its answer not be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum IdpError {
+    /// Name resolution, connection or time-out.
+    #[error("the issuer cannot be reached or does not answer in time")]
+    Unreachable,
+    /// The handshake failed or the certificate was not accepted.
+    #[error("the issuer's certificate is not accepted")]
+    BadTls,
+    /// A 5xx status: the issuer, or what stands before it, is down.
+    #[error("the issuer answers with status {0}")]
+    Down(u16),
+    /// An answer that cannot be used; the words are ours.
+    #[error("the issuer's answer is no good: {0}")]
+    BadResponse(&'static str),
+    /// 429.
+    #[error("the issuer limits our calls")]
+    RateLimited {
+        /// Until the issuer's window starts again.
+        retry_after: Duration,
+    },
+    /// `invalid_client` for this API's own client.
+    #[error("the issuer refuses this API's own client credentials")]
+    ClientRefused,
+    /// No usable Secret is mounted.
+    #[error("this API's own client credentials are not mounted")]
+    CredentialsMissing,
+    /// The CA bundle that the policy names is not mounted or holds no certificate.
+    #[error("the issuer's CA bundle is not mounted or holds no certificate")]
+    CaBundleMissing,
+    /// Our own bound of calls in flight is reached.
+    #[error("too many calls to the issuer are in flight")]
+    Busy,
+}
+
+impl IdpError {
+    /// What the operator should show; `None` where nobody need act.
+    pub(crate) fn problem(&self) -> Option<ProblemCode> {
+        match self {
+            Self::Unreachable => Some(ProblemCode::IssuerUnreachable),
+            Self::BadTls => Some(ProblemCode::IssuerBadTls),
+            Self::Down(_) | Self::BadResponse(_) => Some(ProblemCode::IssuerBadResponse),
+            Self::ClientRefused => Some(ProblemCode::CredentialsRefused),
+            Self::CredentialsMissing => Some(ProblemCode::CredentialsMissing),
+            Self::CaBundleMissing => Some(ProblemCode::CaBundleMissing),
+            Self::RateLimited { .. } | Self::Busy => None,
+        }
+    }
+
+    /// The word for logs and metrics; the outcome label of calls to the issuer.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Unreachable | Self::BadTls | Self::Down(_) => Reason::IdpUnreachable,
+            Self::RateLimited { .. } => Reason::IdpRateLimited,
+            Self::BadResponse(_) | Self::ClientRefused | Self::CredentialsMissing | Self::CaBundleMissing => {
+                Reason::IdpError
+            }
+            Self::Busy => Reason::Overloaded,
+        }
+    }
+
+    /// When the caller should come back.
+    pub(crate) fn retry_after(&self) -> Duration {
+        match self {
+            Self::RateLimited { retry_after } => *retry_after,
+            Self::Busy => Duration::from_secs(1),
+            _ => COME_BACK,
+        }
+    }
+
+    /// The answer to a caller whose token could not be judged.
+    pub(crate) fn rejection(&self) -> Rejection {
+        let detail = match self.reason() {
+            Reason::IdpUnreachable => "The authorization server cannot be reached; the token was not judged.",
+            Reason::IdpRateLimited => "The authorization server limits our calls; the token was not judged.",
+            Reason::Overloaded => "Too many tokens are being judged at once; try again.",
+            _ => "The authorization server gave no usable answer; the token was not judged.",
+        };
+        Rejection::new(self.reason(), detail).retry_after(self.retry_after())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_failure_of_the_issuer_reads_as_a_bad_token() {
+        let all = [
+            IdpError::Unreachable,
+            IdpError::BadTls,
+            IdpError::Down(502),
+            IdpError::BadResponse("no JSON"),
+            IdpError::RateLimited { retry_after: Duration::from_secs(9) },
+            IdpError::ClientRefused,
+            IdpError::CredentialsMissing,
+            IdpError::CaBundleMissing,
+            IdpError::Busy,
+        ];
+        let serious = [Reason::IdpUnreachable, Reason::IdpRateLimited, Reason::IdpError, Reason::Overloaded];
+        for error in all {
+            let rejection = error.rejection();
+            assert!(serious.contains(&rejection.reason), "{error}");
+            assert!(rejection.retry_after.is_some(), "{error}");
+        }
+    }
+}

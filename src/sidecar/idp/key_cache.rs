@@ -1,0 +1,331 @@
+//! Which keys of an issuer are in force, and when a token with an unknown `kid` is worth a fetch. Fetching itself is
+//! `refresh`'s; this decides who waits, how often a stranger's `kid` may cost a fetch, and when stale keys end.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::error::IdpError;
+use super::keys::KeySet;
+
+/// How long a token with an unknown `kid` may wait for a fetch.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// Fetches that unknown `kid`s may cause in a row, and then one more each interval: a stranger can send any `kid`.
+const BURST: u32 = 3;
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long keys are used without a good fetch.
+const STALE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why no key was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// A set fetched after the token arrived lacks the `kid`.
+    Unknown,
+    /// The fetch failed, or did not end in time.
+    Unavailable(IdpError),
+    /// Unknown `kid`s have used up their fetches.
+    OverBudget {
+        /// Until the next one.
+        retry_after: Duration,
+    },
+}
+
+/// The keys of one issuer.
+pub(crate) struct KeyCache {
+    set: ArcSwap<KeySet>,
+    fetches: watch::Sender<Fetches>,
+    wishes: Mutex<Wishes>,
+    wake: Notify,
+}
+
+/// When the last fetches that ended had begun.
+#[derive(Debug, Clone, Default)]
+struct Fetches {
+    good: Option<Instant>,
+    failed: Option<(Instant, IdpError)>,
+}
+
+/// Fetches asked for on behalf of unknown `kid`s.
+struct Wishes {
+    budget: Budget,
+    /// Asked for and not begun.
+    wanted: bool,
+    /// Begun and not ended.
+    running_since: Option<Instant>,
+}
+
+/// A token bucket.
+struct Budget {
+    left: u32,
+    counted_at: Instant,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self { left: BURST, counted_at: now }
+    }
+
+    fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        while self.left < BURST && self.counted_at + INTERVAL <= now {
+            self.left += 1;
+            self.counted_at += INTERVAL;
+        }
+        if self.left == BURST {
+            self.counted_at = now;
+        }
+        self.left = self.left.checked_sub(1).ok_or_else(|| (self.counted_at + INTERVAL).duration_since(now))?;
+        Ok(())
+    }
+}
+
+impl KeyCache {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            set: ArcSwap::default(),
+            fetches: watch::Sender::new(Fetches::default()),
+            wishes: Mutex::new(Wishes { budget: Budget::new(now), wanted: false, running_since: None }),
+            wake: Notify::new(),
+        }
+    }
+
+    /// The keys now in force.
+    pub(crate) fn current(&self) -> Arc<KeySet> {
+        self.set.load_full()
+    }
+
+    /// Whether a set has ever been loaded.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.fetches.borrow().good.is_some()
+    }
+
+    /// A set with keys for `kid` (any key, for a token without one), fetched again if need be. `arrival` is when the
+    /// token came in. A `kid` that is known is answered at once, whatever is going on.
+    pub(crate) async fn holding(&self, kid: Option<&str>, arrival: Instant) -> Result<Arc<KeySet>, Missing> {
+        let mut fetches = self.fetches.subscribe();
+        loop {
+            // The outcome is read before the set: a fetch that ends in between is then seen on the next round.
+            let seen = fetches.borrow_and_update().clone();
+            let set = self.current();
+            if set.candidates(kid).next().is_some() {
+                return Ok(set);
+            }
+            if seen.good.is_some_and(|begun| begun >= arrival) {
+                return Err(Missing::Unknown);
+            }
+            if let Some((begun, error)) = seen.failed
+                && begun >= arrival
+            {
+                return Err(Missing::Unavailable(error));
+            }
+            self.want(arrival).map_err(|retry_after| Missing::OverBudget { retry_after })?;
+            match timeout_at(arrival + LONGEST_WAIT, fetches.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(Missing::Unavailable(IdpError::Unreachable)),
+            }
+        }
+    }
+
+    /// Makes sure that a fetch begun at or after `arrival` is under way or asked for.
+    fn want(&self, arrival: Instant) -> Result<(), Duration> {
+        let mut wishes = self.wishes();
+        if wishes.wanted || wishes.running_since.is_some_and(|begun| begun >= arrival) {
+            return Ok(());
+        }
+        wishes.budget.take(Instant::now())?;
+        wishes.wanted = true;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Returns when an unknown `kid` wants a fetch.
+    pub(crate) async fn wanted(&self) {
+        while !self.wishes().wanted {
+            self.wake.notified().await;
+        }
+    }
+
+    /// A fetch begins.
+    pub(crate) fn begin(&self, now: Instant) -> Instant {
+        let mut wishes = self.wishes();
+        wishes.wanted = false;
+        wishes.running_since = Some(now);
+        now
+    }
+
+    /// The fetch begun at `begun` has ended. A good set takes force at once, and keys that are not in it lose it; a
+    /// failure, or no set where none is used, leaves the keys as they are.
+    pub(crate) fn end(&self, begun: Instant, outcome: Result<Option<KeySet>, IdpError>) {
+        self.wishes().running_since = None;
+        match outcome {
+            Ok(Some(set)) => {
+                self.replace(set);
+                self.fetches.send_modify(|fetches| fetches.good = Some(begun));
+            }
+            Ok(None) => {}
+            Err(error) => self.fetches.send_modify(|fetches| fetches.failed = Some((begun, error))),
+        }
+    }
+
+    /// When the keys in force end unless a fetch succeeds.
+    pub(crate) fn stale_at(&self) -> Option<Instant> {
+        self.fetches.borrow().good.map(|begun| begun + STALE_AFTER)
+    }
+
+    /// Ends keys that nobody has confirmed for too long; true when there were any.
+    pub(crate) fn drop_stale(&self, now: Instant) -> bool {
+        let stale = self.stale_at().is_some_and(|end| end <= now) && self.current().len() > 0;
+        if stale {
+            self.replace(KeySet::default());
+        }
+        stale
+    }
+
+    fn replace(&self, set: KeySet) {
+        let set = Arc::new(set);
+        let old = self.set.swap(Arc::clone(&set));
+        old.retire_all_but(&set);
+    }
+
+    /// A panic elsewhere leaves the wishes consistent: every change is a plain assignment.
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::testkit::RsaKey;
+
+    fn set(cache: &KeyCache, kids: &[&str]) -> KeySet {
+        let keys: Vec<_> = kids.iter().map(|kid| RsaKey::first().jwk(kid)).collect();
+        KeySet::parse(json!({"keys": keys}).to_string().as_bytes(), &cache.current()).unwrap()
+    }
+
+    async fn loaded(kids: &[&str]) -> Arc<KeyCache> {
+        let cache = Arc::new(KeyCache::new(Instant::now()));
+        let begun = cache.begin(Instant::now());
+        cache.end(begun, Ok(Some(set(&cache, kids))));
+        // What comes now came after that fetch.
+        advance(Duration::from_millis(1)).await;
+        cache
+    }
+
+    /// Serves each wish with `kids`, and counts.
+    async fn serve(cache: Arc<KeyCache>, kids: &'static [&'static str], served: Arc<std::sync::atomic::AtomicU32>) {
+        loop {
+            cache.wanted().await;
+            let begun = cache.begin(Instant::now());
+            advance(Duration::from_millis(10)).await;
+            served.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            cache.end(begun, Ok(Some(set(&cache, kids))));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_known_kid_never_waits_even_while_a_fetch_hangs() {
+        let cache = loaded(&["known"]).await;
+        cache.begin(Instant::now());
+        let arrival = Instant::now();
+        assert!(cache.holding(Some("known"), arrival).await.is_ok());
+        assert_eq!(Instant::now(), arrival);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_tokens_with_a_new_kid_cost_one_fetch() {
+        let cache = loaded(&["old"]).await;
+        let served = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let server = tokio::spawn(serve(Arc::clone(&cache), &["old", "new"], Arc::clone(&served)));
+        let arrival = Instant::now();
+        let all = futures::future::join_all((0..100).map(|_| cache.holding(Some("new"), arrival))).await;
+        assert!(all.iter().all(Result::is_ok));
+        assert_eq!(served.load(std::sync::atomic::Ordering::SeqCst), 1);
+        server.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kid_is_unknown_only_when_a_set_fetched_after_arrival_lacks_it() {
+        let cache = loaded(&["old"]).await;
+        // A fetch that began before the token arrived says nothing about it.
+        let begun = cache.begin(Instant::now());
+        advance(Duration::from_millis(1)).await;
+        let arrival = Instant::now();
+        let waiting = tokio::spawn({
+            let cache = Arc::clone(&cache);
+            async move { cache.holding(Some("forged"), arrival).await.map(|_| ()) }
+        });
+        tokio::task::yield_now().await;
+        cache.end(begun, Ok(Some(set(&cache, &["old"]))));
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        cache.wanted().await;
+        let begun = cache.begin(Instant::now());
+        cache.end(begun, Ok(Some(set(&cache, &["old"]))));
+        assert_eq!(waiting.await.unwrap(), Err(Missing::Unknown));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_fetch_is_no_verdict() {
+        let cache = loaded(&["old"]).await;
+        let arrival = Instant::now();
+        let failing = async {
+            cache.wanted().await;
+            let begun = cache.begin(Instant::now());
+            cache.end(begun, Err(IdpError::Down(503)));
+        };
+        let (verdict, ()) = tokio::join!(cache.holding(Some("new"), arrival), failing);
+        assert_eq!(verdict.err(), Some(Missing::Unavailable(IdpError::Down(503))));
+        assert!(cache.holding(Some("old"), arrival).await.is_ok(), "what was known stays known");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_longer_than_two_seconds() {
+        let cache = loaded(&["old"]).await;
+        let arrival = Instant::now();
+        let verdict = cache.holding(Some("new"), arrival).await;
+        assert_eq!(verdict.err(), Some(Missing::Unavailable(IdpError::Unreachable)));
+        assert_eq!(Instant::now() - arrival, LONGEST_WAIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_get_three_fetches_and_then_one_in_ten_seconds() {
+        let cache = loaded(&["old"]).await;
+        let served = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let server = tokio::spawn(serve(Arc::clone(&cache), &["old"], Arc::clone(&served)));
+        for _ in 0..BURST {
+            advance(Duration::from_millis(1)).await;
+            assert_eq!(cache.holding(Some("forged"), Instant::now()).await.err(), Some(Missing::Unknown));
+        }
+        advance(Duration::from_millis(1)).await;
+        let refused = cache.holding(Some("forged"), Instant::now()).await.err();
+        let Some(Missing::OverBudget { retry_after }) = refused else { panic!("{refused:?}") };
+        assert!(retry_after <= INTERVAL && retry_after > INTERVAL / 2, "{retry_after:?}");
+        advance(INTERVAL).await;
+        assert_eq!(cache.holding(Some("forged"), Instant::now()).await.err(), Some(Missing::Unknown));
+        assert_eq!(served.load(std::sync::atomic::Ordering::SeqCst), BURST + 1);
+        server.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stale_keys_end_after_a_day_without_a_good_fetch() {
+        let cache = loaded(&["old"]).await;
+        let held = cache.current();
+        advance(STALE_AFTER - Duration::from_secs(1)).await;
+        let begun = cache.begin(Instant::now());
+        cache.end(begun, Err(IdpError::Unreachable));
+        assert!(!cache.drop_stale(Instant::now()));
+        advance(Duration::from_secs(1)).await;
+        assert!(cache.drop_stale(Instant::now()));
+        assert_eq!(cache.current().len(), 0);
+        assert!(held.candidates(None).all(|key| !key.is_in_force()), "decisions made with them end too");
+        assert!(cache.is_loaded(), "readiness is about the first load");
+    }
+}
