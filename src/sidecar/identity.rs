@@ -28,7 +28,7 @@ impl Scopes {
     /// Sorts and drops repetitions and empty words.
     pub fn new<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Self {
         let mut all: Vec<Box<str>> =
-            scopes.into_iter().map(|s| s.as_ref().into()).filter(|s: &Box<str>| !s.is_empty()).collect();
+            scopes.into_iter().filter(|s| !s.as_ref().is_empty()).map(|s| s.as_ref().into()).collect();
         all.sort_unstable();
         all.dedup();
         Self(all.into())

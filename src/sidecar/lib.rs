@@ -2,9 +2,26 @@
 //! the token, `route` the scopes, `proxy` forwards it to the app; `broker` answers token requests; any failure becomes
 //! a [`rejection::Rejection`] that `rescue` alone turns into an answer. `route`, `path` and `auth::claims` are pure;
 //! `auth` and `broker` share only `idp`, which alone talks to the issuer.
+//!
+//! [`Sidecar::start`] is the whole of it: policy first, then the issuers, then the ports.
 
+pub mod access_log;
+mod admin;
+pub mod auth;
+pub mod broker;
 pub mod identity;
+pub mod idp;
+pub mod metrics;
 pub mod path;
+pub mod policy;
+mod proxy;
 pub mod reason;
 pub mod rejection;
+pub mod rescue;
 pub mod route;
+mod server;
+mod start;
+#[cfg(test)]
+mod testkit;
+
+pub use start::{AccessLogTo, DrainTimes, Options, Sidecar, StartError};

@@ -105,6 +105,18 @@ impl<'a> CleanPath<'a> {
         self.plain
     }
 
+    /// Whether it is another spelling of this plain path: percent-encoding alone, nothing looser.
+    #[must_use]
+    pub fn spells(&self, plain: &str) -> bool {
+        self.raw == plain
+            || (!self.plain
+                && self
+                    .segments(Reading::AsSpelled)
+                    .iter()
+                    .map(|s| &**s)
+                    .eq(plain.split('/').skip(1).map(str::as_bytes)))
+    }
+
     /// The segments of a plain path; needs no allocation.
     pub(crate) fn plain_segments(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.raw[1..].split('/').map(str::as_bytes)
@@ -406,6 +418,21 @@ mod tests {
         assert_eq!(read("/\u{17f}ecret/\u{212a}ey/STRA\u{df}E", Reading::Folded), ["secret", "key", "strasse"]);
         assert_eq!(read("/", Reading::AsSpelled), [""]);
         assert!(read("/", Reading::Stripped).is_empty());
+    }
+
+    #[test]
+    fn another_spelling_of_a_plain_path_is_only_percent_encoding() {
+        for (path, spells) in [
+            ("/token", true),
+            ("/%74oken", true),
+            ("/token/", false),
+            ("/Token", false),
+            ("/token;x", false),
+            ("/tokens", false),
+            ("/token/x", false),
+        ] {
+            assert_eq!(CleanPath::parse(path).unwrap().spells("/token"), spells, "{path}");
+        }
     }
 
     #[test]

@@ -286,8 +286,10 @@ impl Rule {
     }
 
     fn is_satisfied_by(&self, identity: &Identity) -> bool {
-        let held = |scope: &Box<str>| identity.scopes.contains(scope);
-        self.all_of.iter().all(held) && (self.any_of.is_empty() || self.any_of.iter().any(held))
+        let mut all_of = self.all_of.iter();
+        let mut any_of = self.any_of.iter();
+        all_of.all(|scope| identity.scopes.contains(scope))
+            && (self.any_of.is_empty() || any_of.any(|scope| identity.scopes.contains(scope)))
     }
 }
 

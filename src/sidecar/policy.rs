@@ -1,0 +1,233 @@
+//! From the configuration file's bytes to a policy that can be enforced, or one plain error. What makes no sense is
+//! refused here, before any port is bound; nothing is guessed and nothing is enforced in part.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tollgate_contract::{BrokerConfig, PolicyHash, SidecarConfig, names};
+
+use crate::path::CleanPath;
+use crate::route::{RouteError, RouteTable, is_scope_token};
+
+/// The design's bound; each issuer costs connections and memory.
+const MAX_ISSUERS: usize = 8;
+/// More would accept tokens long dead; the resource allows 5 minutes at most.
+const MAX_CLOCK_SKEW_SECONDS: u64 = 300;
+
+/// A policy in force.
+#[derive(Debug)]
+pub struct Policy {
+    /// As read.
+    pub config: SidecarConfig,
+    /// Of the file's bytes.
+    pub hash: PolicyHash,
+    /// The compiled rules.
+    pub routes: RouteTable,
+    /// Where the app listens.
+    pub upstream: SocketAddr,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// Not the JSON that this version knows.
+    #[error("the configuration is not understood by this version")]
+    Format(#[from] serde_json::Error),
+    /// A rule.
+    #[error("the routes make no sense")]
+    Routes(#[from] RouteError),
+    /// Names become the challenge's realm.
+    #[error("name {0:?} is no DNS label")]
+    Name(String),
+    /// None, or more than fit.
+    #[error("{0} issuers; 1 to {MAX_ISSUERS} are needed")]
+    IssuerCount(usize),
+    /// A name or a URL that two issuers share.
+    #[error("two issuers share the name or URL {0:?}")]
+    DuplicateIssuer(String),
+    /// An issuer's setting.
+    #[error("issuer {issuer:?} {problem}")]
+    Issuer {
+        /// Its name.
+        issuer: String,
+        /// What is wrong, as the end of a sentence.
+        problem: &'static str,
+    },
+    /// A broker's setting.
+    #[error("the token broker {0}")]
+    Broker(&'static str),
+    /// The app's port would lead back to us, or nowhere.
+    #[error("upstream port {0} is the sidecar's own or none")]
+    UpstreamPort(u16),
+}
+
+impl Policy {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// It is malformed, or asks for something that makes no sense.
+    pub fn from_file(bytes: &[u8]) -> Result<Self, PolicyError> {
+        let config = SidecarConfig::from_file(bytes)?;
+        for name in [&config.namespace, &config.name] {
+            if !is_dns_label(name) {
+                return Err(PolicyError::Name(name.clone()));
+            }
+        }
+        check_issuers(&config)?;
+        if let Some(broker) = &config.token_broker {
+            check_broker(broker, &config).map_err(PolicyError::Broker)?;
+        }
+        let port = config.upstream.port;
+        if [0, names::PROXY_PORT, names::ADMIN_PORT, names::LOOPBACK_BROKER_PORT].contains(&port) {
+            return Err(PolicyError::UpstreamPort(port));
+        }
+        Ok(Self {
+            routes: RouteTable::new(&config.routes, config.default_access)?,
+            hash: PolicyHash::of(bytes),
+            upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            config,
+        })
+    }
+}
+
+fn check_issuers(config: &SidecarConfig) -> Result<(), PolicyError> {
+    let issuers = &config.issuers;
+    if issuers.is_empty() || issuers.len() > MAX_ISSUERS {
+        return Err(PolicyError::IssuerCount(issuers.len()));
+    }
+    for (at, issuer) in issuers.iter().enumerate() {
+        for other in &issuers[..at] {
+            if other.name == issuer.name || other.url == issuer.url {
+                let shared = if other.name == issuer.name { &issuer.name } else { &issuer.url };
+                return Err(PolicyError::DuplicateIssuer(shared.clone()));
+            }
+        }
+        let https = issuer.url.starts_with("https://") || (issuer.allow_http && issuer.url.starts_with("http://"));
+        let problem = if !is_dns_label(&issuer.name) {
+            "has a name that is no DNS label"
+        } else if !https {
+            "has a URL that does not start with https://"
+        } else if issuer.url.ends_with('/') || issuer.url.contains(['?', '#']) {
+            "has a URL with a trailing slash, a query or a fragment"
+        } else if issuer.audiences.is_empty() || issuer.audiences.iter().any(String::is_empty) {
+            "has no audience, or an empty one"
+        } else if issuer.validation.introspects() && issuer.client.is_none() {
+            "introspects and has no client to do so"
+        } else if issuer.clock_skew_seconds > MAX_CLOCK_SKEW_SECONDS {
+            "has a clock skew of more than 5 minutes"
+        } else {
+            continue;
+        };
+        return Err(PolicyError::Issuer { issuer: issuer.name.clone(), problem });
+    }
+    Ok(())
+}
+
+fn check_broker(broker: &BrokerConfig, config: &SidecarConfig) -> Result<(), &'static str> {
+    if !CleanPath::parse(&broker.path).is_ok_and(|path| path.is_plain()) || broker.path == "/" {
+        return Err("needs a plain path such as /token");
+    }
+    if !config.issuers.iter().any(|issuer| issuer.name == broker.issuer) {
+        return Err("names an issuer that does not exist");
+    }
+    if !broker.default_scopes.iter().all(|scope| broker.allowed_scopes.contains(scope)) {
+        return Err("has a default scope that is not allowed");
+    }
+    if !broker.allowed_scopes.iter().all(|scope| is_scope_token(scope)) {
+        return Err("has a scope with characters that RFC 6749 does not allow");
+    }
+    Ok(())
+}
+
+/// RFC 1123 label: what Kubernetes lets a namespace or a resource of ours be called.
+fn is_dns_label(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn sound() -> Value {
+        json!({
+            "namespace": "shop",
+            "name": "items",
+            "issuers": [{
+                "name": "okta",
+                "url": "https://acme.okta.test/oauth2/default",
+                "audiences": ["api://default"],
+                "validation": "Introspection",
+                "client": {"credentialsDir": "/etc/tollgate/credentials/okta", "authMethod": "ClientSecretBasic"},
+                "introspection": {"cacheMillis": 60000},
+                "clockSkewSeconds": 60,
+            }],
+            "defaultAccess": "Authenticated",
+            "routes": [{"name": "docs", "path": {"prefix": "/docs"}, "access": "Public"}],
+            "tokenBroker": {
+                "path": "/token", "issuer": "okta", "defaultScopes": ["items"], "allowedScopes": ["items", "more"],
+                "swaggerForm": true,
+            },
+            "upstream": {"port": 8000},
+            "logLevel": "info",
+        })
+    }
+
+    fn refusal(change: impl FnOnce(&mut Value)) -> Option<String> {
+        let mut config = sound();
+        change(&mut config);
+        Policy::from_file(config.to_string().as_bytes()).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_sound_configuration_is_taken_and_hashed_as_it_lies_in_the_file() {
+        let file = sound().to_string();
+        let policy = Policy::from_file(file.as_bytes()).unwrap();
+        assert_eq!(policy.hash, PolicyHash::of(file.as_bytes()));
+        assert_eq!(policy.upstream.to_string(), "127.0.0.1:8000");
+    }
+
+    #[test]
+    fn what_this_version_does_not_know_is_refused() {
+        let unknown = refusal(|config| config["futureRule"] = json!(true));
+        assert_eq!(unknown.unwrap(), "the configuration is not understood by this version");
+        assert!(refusal(|config| config["routes"][0]["when"] = json!("false")).is_some());
+        assert!(refusal(|config| config["issuers"][0]["dpop"] = json!("Require")).is_some());
+        assert!(refusal(|config| config["defaultAccess"] = json!("Public")).is_some());
+        assert!(Policy::from_file(b"").is_err());
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_sentence() {
+        type Change = fn(&mut Value);
+        let table: [(Change, &str); 22] = [
+            (|c| c["name"] = json!("a\"b"), "no DNS label"),
+            (|c| c["namespace"] = json!(""), "no DNS label"),
+            (|c| c["issuers"] = json!([]), "0 issuers"),
+            (|c| c["issuers"] = json!([c["issuers"][0], c["issuers"][0]]), "share the name or URL \"okta\""),
+            (|c| c["issuers"][0]["name"] = json!("a/../b"), "name that is no DNS label"),
+            (|c| c["issuers"][0]["url"] = json!("http://acme.okta.test"), "does not start with https://"),
+            (|c| c["issuers"][0]["url"] = json!("https://acme.okta.test/"), "trailing slash"),
+            (|c| c["issuers"][0]["url"] = json!("https://acme.okta.test?a"), "a query"),
+            (|c| c["issuers"][0]["audiences"] = json!([]), "no audience"),
+            (|c| c["issuers"][0]["audiences"] = json!([""]), "no audience"),
+            (|c| c["issuers"][0]["client"] = json!(null), "no client"),
+            (|c| c["issuers"][0]["clockSkewSeconds"] = json!(301), "more than 5 minutes"),
+            (|c| c["tokenBroker"]["path"] = json!("token"), "plain path"),
+            (|c| c["tokenBroker"]["path"] = json!("/Token/"), "plain path"),
+            (|c| c["tokenBroker"]["path"] = json!("/"), "plain path"),
+            (|c| c["tokenBroker"]["issuer"] = json!("other"), "does not exist"),
+            (|c| c["tokenBroker"]["defaultScopes"] = json!(["other"]), "not allowed"),
+            (|c| c["tokenBroker"]["allowedScopes"] = json!(["items", "a b"]), "RFC 6749"),
+            (|c| c["upstream"]["port"] = json!(0), "upstream port 0"),
+            (|c| c["upstream"]["port"] = json!(8480), "upstream port 8480"),
+            (|c| c["upstream"]["port"] = json!(8481), "upstream port 8481"),
+            (|c| c["routes"][0]["path"] = json!({"exact": "docs"}), "routes make no sense"),
+        ];
+        for (change, expected) in table {
+            let sentence = refusal(change).unwrap_or_else(|| panic!("taken: {expected}"));
+            assert!(sentence.contains(expected), "{sentence}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Bodies on their way through: passed on frame by frame, never collected, so that the slower side sets the pace and
+//! memory stays constant. It counts bytes, cleans trailers and notes progress; it decides nothing about the request.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use tokio::time::Instant;
+
+use super::headers;
+use super::pool::Pool;
+
+/// A request's body towards the app.
+#[derive(Debug)]
+pub(crate) enum Upload {
+    /// There is none.
+    Empty,
+    /// As it comes from the caller.
+    Streaming { body: Incoming, progress: Arc<Progress> },
+}
+
+/// How far an upload has come; shared with whoever waits for the answer.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    started: Instant,
+    /// Milliseconds from `started` to the last frame that came from the caller or was asked for by the app.
+    last: AtomicU64,
+    waits_for_caller: AtomicBool,
+    bytes: AtomicU64,
+}
+
+/// An answer's body from the app.
+#[derive(Debug)]
+pub(crate) struct Download {
+    body: Incoming,
+    /// Goes back to its pool at the end of the body.
+    lease: Option<Lease>,
+}
+
+/// A connection whose answer is still arriving.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) sender: SendRequest<Upload>,
+    pub(crate) pool: Arc<Pool>,
+}
+
+impl Upload {
+    /// Takes over a caller's body; the progress is there when there is a body.
+    pub(crate) fn new(body: Incoming) -> (Self, Option<Arc<Progress>>) {
+        if body.is_end_stream() {
+            return (Self::Empty, None);
+        }
+        let progress = Arc::new(Progress::new());
+        (Self::Streaming { body, progress: Arc::clone(&progress) }, Some(progress))
+    }
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            last: AtomicU64::new(0),
+            waits_for_caller: AtomicBool::new(false),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// When the upload last moved, or ended.
+    pub(crate) fn last(&self) -> Instant {
+        self.started + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    /// The app wants more and the caller has not sent it.
+    pub(crate) fn waits_for_caller(&self) -> bool {
+        self.waits_for_caller.load(Ordering::Relaxed)
+    }
+
+    /// Bytes from the caller so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn moved(&self, bytes: usize) {
+        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(millis, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self::Streaming { body, progress } = self.get_mut() else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(cx);
+        progress.waits_for_caller.store(polled.is_pending(), Ordering::Relaxed);
+        let frame = ready!(polled);
+        let bytes =
+            frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref).map_or(0, Bytes::len);
+        progress.moved(bytes);
+        Poll::Ready(frame.map(|frame| frame.map(clean_trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+impl Download {
+    pub(crate) fn new(body: Incoming, lease: Option<Lease>) -> Self {
+        Self { body, lease }
+    }
+
+    fn release(&mut self) {
+        if let Some(Lease { sender, pool }) = self.lease.take() {
+            pool.checkin(sender);
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.release();
+        }
+        Poll::Ready(frame.map(|frame| frame.map(clean_trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Download {
+    /// A body without a byte is never asked for.
+    fn drop(&mut self) {
+        if self.body.is_end_stream() {
+            self.release();
+        }
+    }
+}
+
+fn clean_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            headers::for_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(data) => data,
+    }
+}

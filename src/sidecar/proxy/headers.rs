@@ -1,0 +1,426 @@
+//! Decides which headers cross the proxy and what is added. Pure. Headers named by `Connection` go first, then those of
+//! the hop, then every spelling of ours; only then ours are set, so that nobody but us can have set them.
+
+use http::header::{self, Entry, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use rand::Rng;
+
+use crate::identity::IdentityHeaders;
+
+/// Enough for every app's correlation id, too short to be a burden in logs.
+const MAX_REQUEST_ID: usize = 64;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_TOLLGATE_SUBJECT: HeaderName = HeaderName::from_static("x-tollgate-subject");
+const X_TOLLGATE_CLIENT_ID: HeaderName = HeaderName::from_static("x-tollgate-client-id");
+const X_TOLLGATE_SCOPES: HeaderName = HeaderName::from_static("x-tollgate-scopes");
+const X_TOLLGATE_ISSUER: HeaderName = HeaderName::from_static("x-tollgate-issuer");
+
+/// Only we set what starts with this.
+const OURS: &str = tollgate_contract::names::IDENTITY_HEADER_PREFIX;
+
+/// Names that mean something to us or to the app's framework. CGI-like interfaces (WSGI, PHP, Rack) read `_` and `-` as
+/// one, so another spelling of these would count as the header itself.
+const MEANINGFUL: [&str; 18] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-request-id",
+    "traceparent",
+];
+
+/// How the caller is connected, as header values made once a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    address: HeaderValue,
+    forwarded: HeaderValue,
+}
+
+impl Peer {
+    pub(crate) fn new(address: std::net::IpAddr) -> Self {
+        // A dual-stack listener shows IPv4 peers as ::ffff:a.b.c.d, which few apps expect.
+        let address = address.to_canonical();
+        let forwarded = match address {
+            std::net::IpAddr::V4(v4) => format!("for={v4};proto=http"),
+            std::net::IpAddr::V6(v6) => format!("for=\"[{v6}]\";proto=http"),
+        };
+        let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
+        Self { address: value(address.to_string()), forwarded: value(forwarded) }
+    }
+}
+
+/// Takes the caller's request id where it is safe to repeat, else makes one.
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let mut given = headers.get_all(X_REQUEST_ID).iter();
+    let safe = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    match (given.next(), given.next()) {
+        (Some(id), None) if (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(safe) => id.clone(),
+        _ => new_request_id(),
+    }
+}
+
+/// Makes a request's headers what the app may see. `host` is the authority that the caller asked for.
+pub(crate) fn for_app(
+    headers: &mut HeaderMap,
+    host: HeaderValue,
+    peer: &Peer,
+    request_id: &HeaderValue,
+    identity: Option<&IdentityHeaders>,
+) {
+    let wants_trailers = headers.get_all(header::TE).iter().any(|te| lists(te, "trailers"));
+    remove_hop_by_hop(headers);
+    remove_untrusted(headers);
+    if wants_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    append(headers, X_FORWARDED_FOR, &peer.address);
+    append(headers, header::FORWARDED, &peer.forwarded);
+    if !is_single(headers, &X_FORWARDED_PROTO, |proto| matches!(proto, b"http" | b"https")) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !is_single(headers, &X_FORWARDED_HOST, |host| !host.is_empty()) {
+        headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+    headers.insert(header::HOST, host);
+    headers.insert(X_REQUEST_ID, request_id.clone());
+    if let Some(IdentityHeaders { subject, client_id, scopes, issuer }) = identity {
+        headers.insert(X_TOLLGATE_ISSUER, issuer.clone());
+        for (name, value) in
+            [(X_TOLLGATE_SUBJECT, subject), (X_TOLLGATE_CLIENT_ID, client_id), (X_TOLLGATE_SCOPES, scopes)]
+        {
+            if let Some(value) = value {
+                headers.insert(name, value.clone());
+            }
+        }
+    }
+}
+
+/// Makes an answer's headers what the caller may see.
+pub(crate) fn for_caller(headers: &mut HeaderMap, request_id: &HeaderValue) {
+    remove_hop_by_hop(headers);
+    headers.insert(X_REQUEST_ID, request_id.clone());
+}
+
+/// Adds the request's id to an answer of our own.
+pub(crate) fn mark(headers: &mut HeaderMap, request_id: &HeaderValue) {
+    headers.insert(X_REQUEST_ID, request_id.clone());
+}
+
+/// Trailers may carry what only the end of a body can tell, nothing that headers decide (RFC 9110 section 6.5.1).
+pub(crate) fn for_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    remove_untrusted(trailers);
+    for name in MEANINGFUL {
+        trailers.remove(name);
+    }
+}
+
+/// RFC 9110 section 7.6.1. `Expect` ends here too: we say 100 when we begin to read the body. `Upgrade` is dropped.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    while let Some(connection) = headers.remove(header::CONNECTION) {
+        for name in connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            // Host is not a header of the hop whatever somebody says.
+            if let Ok(name) = HeaderName::from_bytes(name)
+                && name != header::HOST
+            {
+                headers.remove(name);
+            }
+        }
+    }
+    remove_where(headers, |name| {
+        matches!(
+            name,
+            "keep-alive"
+                | "proxy-connection"
+                | "proxy-authorization"
+                | "transfer-encoding"
+                | "te"
+                | "upgrade"
+                | "http2-settings"
+                | "expect"
+        )
+    });
+}
+
+/// What a caller must not be able to say to the app.
+fn remove_untrusted(headers: &mut HeaderMap) {
+    remove_where(headers, |name| {
+        is_ours(name)
+            || matches!(
+                name,
+                "x-http-method-override" | "x-http-method" | "x-method-override" | "x-original-url" | "x-rewrite-url"
+            )
+            || (is_odd(name) && resembles_meaningful(name))
+    });
+}
+
+/// Removes by name; allocates only where there is something to remove.
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let found: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    name.len() >= OURS.len() && name.starts_with('x') && resembles(&name[..OURS.len()], OURS)
+}
+
+/// Holds a character other than letters, digits and `-`.
+fn is_odd(name: &str) -> bool {
+    name.bytes().any(|byte| !(byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'))
+}
+
+fn resembles_meaningful(name: &str) -> bool {
+    let overrides = ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+    MEANINGFUL.iter().chain(&overrides).any(|known| resembles(name, known))
+}
+
+/// Whether two lower-case names are the same when every character that is no letter or digit counts as `-`.
+fn resembles(name: &str, known: &str) -> bool {
+    name.len() == known.len()
+        && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (b == b'-' && !a.is_ascii_alphanumeric()))
+}
+
+/// Appends to a comma-separated list in one line; without an earlier value nothing is allocated.
+fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
+    match headers.entry(name) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(value.clone());
+        }
+        Entry::Occupied(mut occupied) => {
+            let mut list = Vec::new();
+            for earlier in occupied.iter().chain(std::iter::once(value)).filter(|value| !value.is_empty()) {
+                if !list.is_empty() {
+                    list.extend_from_slice(b", ");
+                }
+                list.extend_from_slice(earlier.as_bytes());
+            }
+            if let Ok(list) = HeaderValue::from_bytes(&list) {
+                occupied.insert(list);
+            }
+        }
+    }
+}
+
+fn is_single(headers: &HeaderMap, name: &HeaderName, good: impl Fn(&[u8]) -> bool) -> bool {
+    let mut values = headers.get_all(name).iter();
+    values.next().is_some_and(|value| good(value.as_bytes())) && values.next().is_none()
+}
+
+fn lists(value: &HeaderValue, word: &str) -> bool {
+    value.as_bytes().split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+}
+
+fn new_request_id() -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let random: u128 = rand::rng().random();
+    let text: [u8; 32] = std::array::from_fn(|at| DIGITS[(random >> (4 * at)) as usize & 0xf]);
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn forwarded(pairs: &[(&'static str, &'static str)], identity: Option<&IdentityHeaders>) -> HeaderMap {
+        let mut headers = map(pairs);
+        let peer = Peer::new("10.0.0.7".parse().unwrap());
+        for_app(&mut headers, HeaderValue::from_static("api.test"), &peer, &HeaderValue::from_static("id1"), identity);
+        headers
+    }
+
+    #[test]
+    fn no_spelling_of_our_headers_gets_through() {
+        for name in [
+            "X-Tollgate-Subject",
+            "x-tollgate-subject",
+            "X_Tollgate_Subject",
+            "X-Tollgate_Subject",
+            "x.tollgate.subject",
+            "X~Tollgate~Scopes",
+            "x!tollgate!issuer",
+            "X-Tollgate-",
+            "X-Tollgate-Anything-New",
+            "x_tollgate-client_id",
+        ] {
+            let headers = forwarded(&[(name, "admin")], None);
+            assert!(!headers.values().any(|value| value == "admin"), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_spellings_of_headers_that_matter_are_removed() {
+        for name in [
+            "Authorization_",
+            "Transfer_Encoding",
+            "Content_Length",
+            "X_Forwarded_For",
+            "x.forwarded.host",
+            "X_Forwarded_Proto",
+            "X_HTTP_Method_Override",
+            "X_Original_URL",
+            "X_Request_Id",
+            "X_Real_IP",
+        ] {
+            let kept = forwarded(&[(name, "evil")], None).values().any(|value| value == "evil");
+            assert_eq!(kept, name == "Authorization_", "{name}");
+        }
+        for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"]
+        {
+            assert!(!forwarded(&[(name, "evil")], None).values().any(|value| value == "evil"), "{name}");
+        }
+    }
+
+    #[test]
+    fn honest_odd_names_stay() {
+        let headers = forwarded(&[("sec_ch_ua", "1"), ("X-Tollgates", "2"), ("X-Toll-Gate", "3")], None);
+        assert_eq!(
+            (&headers["sec_ch_ua"], &headers["x-tollgates"], &headers["x-toll-gate"]),
+            (&HeaderValue::from_static("1"), &HeaderValue::from_static("2"), &HeaderValue::from_static("3"))
+        );
+    }
+
+    #[test]
+    fn headers_named_by_connection_go_first_and_ours_are_set_after() {
+        let identity = IdentityHeaders {
+            subject: Some(HeaderValue::from_static("user1")),
+            client_id: Some(HeaderValue::from_static("client1")),
+            scopes: None,
+            issuer: HeaderValue::from_static("https://issuer.test"),
+        };
+        let headers = forwarded(
+            &[
+                ("connection", "close, X-Secret,x-tollgate-subject , X-Forwarded-For,host"),
+                ("connection", "keep-alive"),
+                ("x-secret", "1"),
+                ("x-tollgate-subject", "admin"),
+                ("x-forwarded-for", "6.6.6.6"),
+                ("keep-alive", "timeout=5"),
+                ("proxy-connection", "keep-alive"),
+                ("upgrade", "h2c"),
+                ("http2-settings", "AAMAAABkAAQAAP__"),
+                ("te", "trailers, deflate"),
+                ("transfer-encoding", "chunked"),
+                ("expect", "100-continue"),
+                ("proxy-authorization", "Basic eDp5"),
+                ("accept", "a/b"),
+            ],
+            Some(&identity),
+        );
+        let mut names: Vec<_> = headers.iter().map(|(k, v)| format!("{k}: {}", v.to_str().unwrap())).collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "accept: a/b",
+                "forwarded: for=10.0.0.7;proto=http",
+                "host: api.test",
+                "te: trailers",
+                "x-forwarded-for: 10.0.0.7",
+                "x-forwarded-host: api.test",
+                "x-forwarded-proto: http",
+                "x-request-id: id1",
+                "x-tollgate-client-id: client1",
+                "x-tollgate-issuer: https://issuer.test",
+                "x-tollgate-subject: user1",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_chain_of_proxies_is_continued_in_one_line() {
+        let headers = forwarded(
+            &[
+                ("x-forwarded-for", "1.1.1.1"),
+                ("x-forwarded-for", "2.2.2.2, 3.3.3.3"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "public.test"),
+                ("forwarded", "for=1.1.1.1"),
+                ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+                ("authorization", "Bearer t"),
+            ],
+            None,
+        );
+        assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.7");
+        assert_eq!(headers["forwarded"], "for=1.1.1.1, for=10.0.0.7;proto=http");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(headers["x-forwarded-host"], "public.test");
+        assert_eq!(headers["traceparent"], "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        assert_eq!(headers["authorization"], "Bearer t");
+        let odd =
+            forwarded(&[("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a"), ("x-forwarded-host", "b")], None);
+        assert_eq!(
+            (&odd["x-forwarded-proto"], odd.get_all("x-forwarded-host").iter().count()),
+            (&HeaderValue::from_static("http"), 1)
+        );
+    }
+
+    #[test]
+    fn ipv6_peers_are_quoted_in_forwarded_and_mapped_ones_shown_as_ipv4() {
+        assert_eq!(Peer::new("2001:db8::1".parse().unwrap()).forwarded, "for=\"[2001:db8::1]\";proto=http");
+        assert_eq!(Peer::new("::ffff:10.1.2.3".parse().unwrap()).address, "10.1.2.3");
+    }
+
+    #[test]
+    fn a_request_id_is_taken_only_where_it_is_safe() {
+        let long = "a".repeat(64);
+        for good in ["a", "A-b_9", &long] {
+            let mut headers = HeaderMap::new();
+            headers.insert(X_REQUEST_ID, HeaderValue::from_str(good).unwrap());
+            assert_eq!(request_id(&headers), good);
+        }
+        let too_long = "a".repeat(65);
+        for bad in ["", "a b", "a\"b", "a,b", "a.b", &too_long] {
+            let mut headers = HeaderMap::new();
+            headers.insert(X_REQUEST_ID, HeaderValue::from_str(bad).unwrap());
+            let made = request_id(&headers);
+            assert_ne!(made, bad);
+            assert_eq!(made.len(), 32);
+        }
+        assert_eq!(request_id(&map(&[("x-request-id", "a"), ("x-request-id", "b")])).len(), 32);
+        assert_ne!(new_request_id(), new_request_id());
+    }
+
+    #[test]
+    fn trailers_carry_no_identity_framing_or_credentials() {
+        let mut trailers = map(&[
+            ("x-tollgate-subject", "admin"),
+            ("x_tollgate_subject", "admin"),
+            ("authorization", "Bearer t"),
+            ("host", "other"),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+            ("x-checksum", "abc"),
+            ("grpc-status", "0"),
+        ]);
+        for_trailers(&mut trailers);
+        let mut names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["grpc-status", "x-checksum"]);
+    }
+}

@@ -1,0 +1,49 @@
+//! The end in three steps, known to everyone who must act on them: begun (unready, answers close their connection),
+//! stop accepting, give up. It decides no times.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+/// Shared by all who take part.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Drain {
+    begun: Arc<AtomicBool>,
+    stop_accepting: CancellationToken,
+    give_up: CancellationToken,
+}
+
+impl Drain {
+    /// Step 1: readiness ends; callers are asked to go elsewhere, and are still served.
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Release);
+    }
+
+    /// Step 2: no new connections; open ones end with their request in progress.
+    pub(crate) fn close(&self) {
+        self.begin();
+        self.stop_accepting.cancel();
+    }
+
+    /// Step 3: what is left is cut.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        self.give_up.cancel();
+    }
+
+    /// Whether step 1 was taken.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// Waits for step 2.
+    pub(crate) async fn stop_accepting(&self) {
+        self.stop_accepting.cancelled().await;
+    }
+
+    /// Waits for step 3.
+    pub(crate) async fn give_up(&self) {
+        self.give_up.cancelled().await;
+    }
+}

@@ -1,0 +1,180 @@
+//! One request, top-down: head -> path -> route -> credentials -> scopes -> forward, or the token endpoint. It orders
+//! the decisions that the other modules make, and hands every refusal to `rescue`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use tokio::time::{Instant, timeout};
+
+use super::Drain;
+use super::flight::{Answer, AnswerBody, Flight, Observer};
+use super::head::{self, Refusal};
+use crate::auth::Authenticator;
+use crate::broker::Broker;
+use crate::identity::Identity;
+use crate::metrics::Place;
+use crate::path::CleanPath;
+use crate::policy::Policy;
+use crate::proxy::{self, Outgoing, Peer, Proxy};
+use crate::reason::Reason;
+use crate::rejection::Rejection;
+use crate::rescue::{Context, Rescue};
+use crate::route::{MethodSet, Requirement, Verdict};
+
+/// A token request is a short form.
+const MAX_TOKEN_BODY: usize = 64 * 1024;
+const TOKEN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) policy: Policy,
+    pub(crate) rescue: Rescue,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) broker: Option<Broker>,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) drain: Drain,
+    /// Named to the app when a caller of HTTP/1.0 names no host.
+    pub(crate) fallback_host: HeaderValue,
+}
+
+/// The way of a request, on one worker thread.
+pub(crate) struct Gate {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) proxy: Proxy,
+}
+
+impl Gate {
+    /// Answers a request, whatever becomes of it.
+    pub(crate) async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Response<Answer> {
+        let (parts, body) = request.into_parts();
+        let request_id = proxy::request_id(&parts.headers);
+        let mut flight = Flight::new(&self.shared.observer, &parts.method, &parts.uri, &request_id);
+        let mut response = match self.pass(parts, body, peer, &request_id, &mut flight).await {
+            Ok(response) => response,
+            Err((rejection, context)) => {
+                flight.reason = Some(rejection.reason);
+                let mut response = self.shared.rescue.answer(&rejection, context).map(AnswerBody::Own);
+                proxy::mark(response.headers_mut(), &request_id);
+                response
+            }
+        };
+        if self.shared.drain.has_begun() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let status = response.status();
+        response.map(|body| flight.answered(status, body))
+    }
+
+    async fn pass(
+        &self,
+        parts: Parts,
+        body: Incoming,
+        peer: &Peer,
+        request_id: &HeaderValue,
+        flight: &mut Flight,
+    ) -> Result<Response<AnswerBody>, Refusal<'_>> {
+        let host = head::check(&parts)?.unwrap_or(&self.shared.fallback_host).clone();
+        let path = head::path(&parts.uri).unwrap_or_default();
+        let path =
+            CleanPath::parse(path).map_err(|error| (Rejection::new(Reason::BadPath, error.detail()), Context::None))?;
+        if let Some(broker) = self.shared.broker.as_ref().filter(|broker| path.spells(broker.path())) {
+            flight.place = Place::Token;
+            return token(broker, &parts, body, request_id, flight).await;
+        }
+        let verdict = self.shared.policy.routes.judge(&path, &parts.method);
+        flight.place = Place::Route(verdict.route);
+        let identity = self.admit(&verdict, &parts, flight).await?;
+        self.forward(parts, body, host, peer, request_id, identity.as_deref(), flight).await
+    }
+
+    /// Whether the request may go on, and for whom.
+    async fn admit(
+        &self,
+        verdict: &Verdict,
+        parts: &Parts,
+        flight: &mut Flight,
+    ) -> Result<Option<Arc<Identity>>, Refusal<'_>> {
+        let plain = |reason, detail| (Rejection::new(reason, detail), Context::None);
+        match verdict.requirement {
+            Requirement::Nothing => return Ok(None),
+            Requirement::Impossible => return Err(plain(Reason::RouteDenied, "Nobody may use this path.")),
+            Requirement::Token => {}
+        }
+        let identity = self
+            .shared
+            .authenticator
+            .authenticate(&parts.headers, SystemTime::now())
+            .await
+            .map_err(|rejection| (rejection, Context::Credentials))?;
+        flight.identified(&identity);
+        if let Some(allow) = verdict.method_mismatch {
+            let rejection = Rejection::new(Reason::MethodNotAllowed, "No route takes this method on this path.");
+            return Err((rejection, Context::Allow(allow)));
+        }
+        if let Err(missing) = self.shared.policy.routes.authorize(verdict, &identity) {
+            let rejection = Rejection::new(Reason::InsufficientScope, "The token lacks a scope that this path needs.");
+            return Err((rejection, Context::Scope(missing.0)));
+        }
+        Ok(Some(identity))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one fact about the request, used once")]
+    async fn forward(
+        &self,
+        mut parts: Parts,
+        body: Incoming,
+        host: HeaderValue,
+        peer: &Peer,
+        request_id: &HeaderValue,
+        identity: Option<&Identity>,
+        flight: &mut Flight,
+    ) -> Result<Response<AnswerBody>, Refusal<'_>> {
+        proxy::for_app(&mut parts.headers, host, peer, request_id, identity.map(|identity| &identity.headers));
+        let outgoing = Outgoing::new(parts, body);
+        flight.upload = outgoing.progress();
+        let sent = Instant::now();
+        let answer = self.proxy.send(outgoing).await;
+        flight.upstream = Some(sent.elapsed());
+        let mut response = answer.map_err(|rejection| (rejection, Context::None))?;
+        proxy::finish(&mut response, request_id);
+        Ok(response.map(AnswerBody::App))
+    }
+}
+
+async fn token<'a>(
+    broker: &Broker,
+    parts: &Parts,
+    body: Incoming,
+    request_id: &HeaderValue,
+    flight: &mut Flight,
+) -> Result<Response<AnswerBody>, Refusal<'a>> {
+    if parts.method != Method::POST {
+        let rejection = Rejection::new(Reason::MethodNotAllowed, "The token endpoint takes POST only.");
+        return Err((rejection, Context::Allow(MethodSet::POST)));
+    }
+    let form = read_form(body).await.map_err(|rejection| (rejection, Context::None))?;
+    flight.received(form.len());
+    let answer = broker.answer(parts, form).await;
+    flight.reason = answer.reason;
+    let mut response = answer.response.map(AnswerBody::Own);
+    proxy::mark(response.headers_mut(), request_id);
+    Ok(response)
+}
+
+async fn read_form(body: Incoming) -> Result<Bytes, Rejection> {
+    let too_large = || Rejection::new(Reason::BodyTooLarge, "A token request has at most 64 KiB.");
+    if body.size_hint().lower() > MAX_TOKEN_BODY as u64 {
+        return Err(too_large());
+    }
+    match timeout(TOKEN_BODY_TIMEOUT, Limited::new(body, MAX_TOKEN_BODY).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Rejection::new(Reason::BadRequest, "The body did not arrive in full.")),
+        Err(_) => Err(Rejection::new(Reason::RequestTimeout, "The body did not arrive in time.")),
+    }
+}

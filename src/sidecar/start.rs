@@ -1,0 +1,268 @@
+//! Puts the sidecar together and takes it down again. It decides the order (a policy is understood in full before a
+//! port is bound) and the threads: connections run on workers that share nothing but what `Shared` holds; issuers,
+//! admin port and signals stay on the caller's runtime.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http::HeaderValue;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tollgate_runtime::crypto;
+
+use crate::access_log::{AccessLog, AccessLogWriter};
+use crate::admin::Admin;
+use crate::auth::{AuthMetrics, Authenticator};
+use crate::broker::{self, Broker, BrokerMetrics};
+use crate::idp::{self, IdpMetrics, Issuers};
+use crate::metrics::ProxyMetrics;
+use crate::policy::{Policy, PolicyError};
+use crate::proxy::Proxy;
+use crate::rescue::Rescue;
+use crate::server::{self, ConnectionLimit, Drain, Gate, Observer, Shared};
+
+/// At some 20 KiB each when active, they stay well below 100 MiB.
+const MAX_CONNECTIONS: usize = 4096;
+/// Requests that wait for the app at one time; beyond that waiting only makes it worse.
+const MAX_UPSTREAM_CONNECTIONS: usize = 1024;
+/// A sidecar must leave the node's cores to the app; one worker forwards tens of thousands of requests a second.
+const MAX_DEFAULT_WORKERS: usize = 4;
+
+/// How to run.
+pub struct Options {
+    /// The configuration file's bytes.
+    pub config: Vec<u8>,
+    /// Where callers come in.
+    pub listen: SocketAddr,
+    /// Where probes, metrics and reports are served.
+    pub admin: SocketAddr,
+    /// The pod's uid, for the report; empty outside Kubernetes.
+    pub pod_uid: String,
+    /// Where the access log goes.
+    pub access_log: AccessLogTo,
+    /// Threads that serve connections; unset = the cores at hand, 4 at most.
+    pub workers: Option<NonZeroUsize>,
+    /// How to stop.
+    pub drain: DrainTimes,
+}
+
+/// Where the access log goes.
+pub enum AccessLogTo {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Somewhere else.
+    Writer(Box<dyn Write + Send>),
+}
+
+/// How long the steps of stopping take.
+#[derive(Debug, Clone, Copy)]
+pub struct DrainTimes {
+    /// From "unready" to "no new connections": for load balancers to notice.
+    pub lead: Duration,
+    /// From there on for requests in flight.
+    pub deadline: Duration,
+}
+
+impl Default for DrainTimes {
+    fn default() -> Self {
+        // Together within Kubernetes' default grace period of 30 s.
+        Self { lead: Duration::from_secs(3), deadline: Duration::from_secs(20) }
+    }
+}
+
+/// A running sidecar.
+pub struct Sidecar {
+    proxy_addr: SocketAddr,
+    admin_addr: SocketAddr,
+    times: DrainTimes,
+    drain: Drain,
+    /// Ends the issuers' work and the admin port.
+    background: CancellationToken,
+    workers: Vec<JoinHandle<()>>,
+    log: Option<AccessLogWriter>,
+}
+
+/// Why a sidecar does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration.
+    #[error("the policy is refused")]
+    Policy(#[from] PolicyError),
+    /// An issuer's settings.
+    #[error("the issuers are refused")]
+    Issuers(#[from] idp::StartError),
+    /// The broker's settings.
+    #[error("the token broker is refused")]
+    Broker(#[from] broker::StartError),
+    /// A port.
+    #[error("listening on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A thread.
+    #[error("starting a thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Sidecar {
+    /// Starts everything and returns once both ports are bound. Needs a tokio runtime, which must live as long.
+    ///
+    /// # Errors
+    /// The configuration makes no sense, or the operating system refuses a port or a thread.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        crypto::install_provider();
+        let policy = Policy::from_file(&options.config)?;
+        let mut registry = Registry::with_prefix("tollgate");
+        let metrics = ProxyMetrics::register(&mut registry, policy.routes.names());
+        let background = CancellationToken::new();
+        // Whatever fails from here on ends the background work.
+        let ends_background = background.clone().drop_guard();
+        let issuers = Issuers::start(&policy.config, &IdpMetrics::register(&mut registry), &background)?;
+        let authenticator = Authenticator::new(Arc::clone(&issuers), AuthMetrics::register(&mut registry));
+        let broker_metrics = BrokerMetrics::register(&mut registry);
+        let broker = policy.config.token_broker.as_ref();
+        let broker = broker.map(|broker| Broker::new(broker, &issuers, broker_metrics)).transpose()?;
+
+        let proxy_listener = bind(options.listen).await?;
+        let admin_listener = bind(options.admin).await?;
+        let (proxy_addr, admin_addr) = (address(&proxy_listener)?, address(&admin_listener)?);
+        let (log, log_writer) = open_log(options.access_log, &metrics)?;
+
+        let drain = Drain::default();
+        let admin = Admin {
+            pod_uid: options.pod_uid,
+            policy_hash: policy.hash.clone(),
+            issuers,
+            registry,
+            drain: drain.clone(),
+        };
+        let rescue = Rescue::new(&policy.config.name);
+        let limit = ConnectionLimit::new(MAX_CONNECTIONS, &rescue);
+        let shared = Arc::new(Shared {
+            fallback_host: HeaderValue::from_str(&policy.upstream.to_string())
+                .unwrap_or(HeaderValue::from_static("localhost")),
+            policy,
+            rescue,
+            authenticator,
+            broker,
+            observer: Arc::new(Observer { metrics, log }),
+            drain: drain.clone(),
+        });
+        let workers = start_workers(&proxy_listener, options.workers, &shared, &limit).map_err(StartError::Thread)?;
+        tokio::spawn(tollgate_runtime::admin::serve(admin_listener, background.clone(), move |path| {
+            admin.answer(path)
+        }));
+        ends_background.disarm();
+        Ok(Self { proxy_addr, admin_addr, times: options.drain, drain, background, workers, log: log_writer })
+    }
+
+    /// Where callers come in.
+    #[must_use]
+    pub fn proxy_addr(&self) -> SocketAddr {
+        self.proxy_addr
+    }
+
+    /// Where probes, metrics and reports are served.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// Stops: unready at once, no new connections after the lead, the rest cut at the deadline. Returns whether every
+    /// request in flight was finished.
+    pub async fn shutdown(mut self) -> bool {
+        self.drain.begin();
+        tokio::time::sleep(self.times.lead).await;
+        self.drain.close();
+        let workers = std::mem::take(&mut self.workers);
+        let mut joining = tokio::task::spawn_blocking(move || workers.into_iter().for_each(join));
+        let finished = tokio::time::timeout(self.times.deadline, &mut joining).await.is_ok();
+        if !finished {
+            self.drain.abandon();
+            let _ = joining.await;
+        }
+        if let Some(log) = self.log.take() {
+            let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        }
+        finished
+    }
+}
+
+impl Drop for Sidecar {
+    /// A sidecar that is not shut down is cut.
+    fn drop(&mut self) {
+        self.drain.abandon();
+        self.background.cancel();
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(StartError::Thread)
+}
+
+fn open_log(
+    to: AccessLogTo,
+    metrics: &ProxyMetrics,
+) -> Result<(Option<AccessLog>, Option<AccessLogWriter>), StartError> {
+    let out: Box<dyn Write + Send> = match to {
+        AccessLogTo::Off => return Ok((None, None)),
+        AccessLogTo::Stdout => Box::new(io::stdout()),
+        AccessLogTo::Writer(out) => out,
+    };
+    let (log, writer) = AccessLog::start(out, metrics.dropped_log_lines.clone()).map_err(StartError::Thread)?;
+    Ok((Some(log), Some(writer)))
+}
+
+/// A runtime for each worker, so that a connection, its timers and its way to the app never change threads. All share
+/// one queue of connections to accept: an idle worker takes the next.
+fn start_workers(
+    listener: &TcpListener,
+    wanted: Option<NonZeroUsize>,
+    shared: &Arc<Shared>,
+    limit: &ConnectionLimit,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_DEFAULT_WORKERS);
+    let upstream_slots = Arc::new(Semaphore::new(MAX_UPSTREAM_CONNECTIONS));
+    let mut workers = Vec::new();
+    for number in 0..wanted.map_or(available, NonZeroUsize::get) {
+        let listener = std::os::fd::AsFd::as_fd(listener).try_clone_to_owned().map(std::net::TcpListener::from)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let limit = limit.clone();
+        let gate = Arc::new(Gate {
+            proxy: Proxy::new(shared.policy.upstream, Arc::clone(&upstream_slots), &shared.observer.metrics),
+            shared: Arc::clone(shared),
+        });
+        let work = move || {
+            runtime.block_on(async move {
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => server::run(listener, gate, limit).await,
+                    Err(error) => tracing::error!(%error, "a worker cannot use the listening socket"),
+                }
+            });
+        };
+        workers.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
+    }
+    Ok(workers)
+}
+
+fn join(worker: JoinHandle<()>) {
+    if worker.join().is_err() {
+        tracing::error!("a worker panicked");
+    }
+}
