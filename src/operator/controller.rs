@@ -23,7 +23,7 @@ use crate::plan::schedule::next_look;
 use crate::plan::status::Verdict;
 
 pub(crate) use context::Shared;
-pub(crate) use watch::run;
+pub(crate) use watch::{Stop, run};
 
 use apply::Applied;
 use context::{Context, Key};

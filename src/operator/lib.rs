@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tollgate_contract::names::{LIVE_PATH, METRICS_PATH, READY_PATH};
 use tollgate_runtime::admin::{self, Answer};
 
-use controller::Shared;
+use controller::{Shared, Stop};
 use leader::{Candidate, REQUEST_TIMEOUT};
 use metrics::Metrics;
 
@@ -28,6 +28,9 @@ pub use settings::Settings;
 
 /// Looks that are under way when leadership ends must be over by then: another operator may start.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Until then they may finish by themselves.
+const GENTLE_STOP_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Why the operator cannot go on.
 #[derive(Debug, Error)]
@@ -111,19 +114,26 @@ async fn lead(shared: &Shared, candidate: &Candidate, shutdown: &CancellationTok
         };
         tracing::info!(identity = candidate.identity, "leading");
         shared.metrics.lead(true);
-        let stop = CancellationToken::new();
+        let stop = Stop::default();
         let mut controllers = std::pin::pin!(controller::run(shared.clone(), stop.clone()));
         let ended = tokio::select! {
             () = &mut controllers => true,
             lost = term.lost() => {
                 tracing::warn!(error = &lost as &dyn std::error::Error, "leadership is lost");
+                stop.at_once.cancel();
                 false
             }
             () = shutdown.cancelled() => false,
         };
-        stop.cancel();
         if !ended {
-            tokio::time::timeout(STOP_TIMEOUT, controllers).await.map_err(|_| OperatorError::DidNotStop)?;
+            let stopping = async {
+                stop.gently.cancel();
+                if tokio::time::timeout(GENTLE_STOP_TIMEOUT, &mut controllers).await.is_err() {
+                    stop.at_once.cancel();
+                    controllers.await;
+                }
+            };
+            tokio::time::timeout(STOP_TIMEOUT, stopping).await.map_err(|_| OperatorError::DidNotStop)?;
         }
         shared.metrics.lead(false);
         if shutdown.is_cancelled() {

@@ -1,6 +1,7 @@
 //! A real API server with etcd and the controller manager, and no nodes: one for all tests of a process. It ends with
 //! the process. It decides nothing; what a test does with it is the test's.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kube::api::ListParams;
@@ -19,15 +20,8 @@ static CONTROL_PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
 /// # Panics
 /// When it cannot be started.
 pub async fn config() -> Config {
-    crate::install_crypto();
-    let control_plane = CONTROL_PLANE
-        .get_or_init(|| async {
-            let started = tokio::task::spawn_blocking(start).await.expect("starting does not panic");
-            let control_plane = started.expect("a control plane");
-            until_our_kind_is_served(&control_plane).await;
-            control_plane
-        })
-        .await;
+    let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/oktaprotectedapis.yaml");
+    let control_plane = CONTROL_PLANE.get_or_init(|| start(crd.into())).await;
     config_of(control_plane).await
 }
 
@@ -39,12 +33,24 @@ pub async fn client() -> Client {
     Client::try_from(config().await).expect("a client")
 }
 
-fn start() -> anyhow::Result<ControlPlane> {
-    let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/oktaprotectedapis.yaml");
-    ControlPlane::start(&Options { manifests: vec![crd.into()], ..Options::default() })
+/// Starts another one, with this CRD in place of ours; it ends with the value.
+///
+/// # Panics
+/// When it cannot be started.
+pub async fn start(crd: PathBuf) -> ControlPlane {
+    let options = Options { manifests: vec![crd], ..Options::default() };
+    let started = tokio::task::spawn_blocking(move || ControlPlane::start(&options)).await;
+    let control_plane = started.expect("starting does not panic").expect("a control plane");
+    until_our_kind_is_served(&control_plane).await;
+    control_plane
 }
 
-async fn config_of(control_plane: &ControlPlane) -> Config {
+/// How to reach this one, as its administrator.
+///
+/// # Panics
+/// When its kubeconfig cannot be used.
+pub async fn config_of(control_plane: &ControlPlane) -> Config {
+    crate::install_crypto();
     let kubeconfig = Kubeconfig::read_from(control_plane.kubeconfig()).expect("a kubeconfig");
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a usable kubeconfig")
 }

@@ -8,8 +8,10 @@ mod leader;
 mod names;
 mod objects;
 mod policy;
+mod rights;
 mod scene;
 mod sidecars;
+mod unreadable;
 mod workload;
 
 use tests::apiserver as api_server;

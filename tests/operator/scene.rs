@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tollgate_api::OktaProtectedApi;
 use tollgate_operator::{Operator, OperatorError, Settings};
 
-use crate::api_server;
+use crate::{api_server, rights};
 
 /// For what the operator does at once; generous, for the machine may be busy.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -38,6 +38,7 @@ pub(crate) struct Scene {
     pub(crate) namespace: String,
     /// Where the sidecars of this scene report.
     pub(crate) poll_port: u16,
+    /// With the operator's rights.
     config: Config,
 }
 
@@ -49,9 +50,13 @@ pub(crate) struct Running {
 }
 
 impl Scene {
-    /// A namespace that enforces the `restricted` Pod Security Standard, as a careful administrator has it.
+    /// In the cluster of all tests.
     pub(crate) async fn new(purpose: &str) -> Self {
-        let config = api_server::config().await;
+        Self::within(api_server::config().await, purpose).await
+    }
+
+    /// A namespace that enforces the `restricted` Pod Security Standard, as a careful administrator has it.
+    pub(crate) async fn within(config: Config, purpose: &str) -> Self {
         let client = Client::try_from(config.clone()).expect("a client");
         let namespace: Namespace = serde_json::from_value(json!({"metadata": {
             "generateName": format!("{purpose}-"),
@@ -59,10 +64,12 @@ impl Scene {
         }}))
         .expect("a namespace");
         let namespace = Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("created");
+        rights::grant(&client, &namespace.name_any()).await;
         // Whoever asks next for a free port gets another one.
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let poll_port = free.local_addr().expect("an address").port();
-        Self { client, namespace: namespace.name_any(), poll_port, config }
+        let namespace = namespace.name_any();
+        Self { config: rights::with_them(config, &namespace), client, namespace, poll_port }
     }
 
     /// A scene with an operator that leads.

@@ -23,14 +23,23 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Looks at a time. Most of a look is waiting for pods.
 const CONCURRENT_LOOKS: u16 = 64;
 
-/// Runs until `stop`, then finishes the looks that are under way.
-pub(crate) async fn run(shared: Shared, stop: CancellationToken) {
+/// How a term ends.
+#[derive(Clone, Default)]
+pub(crate) struct Stop {
+    /// No look is begun any more; those under way are finished.
+    pub(crate) gently: CancellationToken,
+    /// Those under way are dropped where they wait.
+    pub(crate) at_once: CancellationToken,
+}
+
+/// Runs until it is stopped.
+pub(crate) async fn run(shared: Shared, stop: Stop) {
     let scopes = shared.settings.scopes();
     let controllers = scopes.into_iter().map(|scope| run_scope(shared.clone(), scope, stop.clone()));
     futures::future::join_all(controllers).await;
 }
 
-async fn run_scope(shared: Shared, namespace: Option<String>, stop: CancellationToken) {
+async fn run_scope(shared: Shared, namespace: Option<String>, stop: Stop) {
     let client = shared.client.clone();
     let (stores, Watches { objects, pods }) = watches(&client, namespace.as_deref());
     let resources: Api<Guarded> = match &namespace {
@@ -42,11 +51,11 @@ async fn run_scope(shared: Shared, namespace: Option<String>, stop: Cancellation
     let mut controller = Controller::new(resources, watcher::Config::default())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENT_LOOKS))
         .watches_stream(pods, of_label)
-        .graceful_shutdown_on(stop.cancelled_owned());
+        .graceful_shutdown_on(stop.gently.clone().cancelled_owned());
     for (resource, stream) in objects {
         controller = controller.owns_stream_with(stream, resource);
     }
-    controller
+    let looks = controller
         .run(reconcile, |object, error, context| error_policy(&object, error, &context), Arc::clone(&context))
         .for_each(|outcome| {
             match outcome {
@@ -60,6 +69,9 @@ async fn run_scope(shared: Shared, namespace: Option<String>, stop: Cancellation
                 Ok(_) | Err(_) => {}
             }
             std::future::ready(())
-        })
-        .await;
+        });
+    tokio::select! {
+        () = looks => {}
+        () = stop.at_once.cancelled() => {}
+    }
 }

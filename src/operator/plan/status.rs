@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use tollgate_api::conditions::{ConditionStatus, ConditionType, NewCondition, find, merge, ready, reason, transitions};
+use tollgate_api::conditions::{ConditionStatus, ConditionType, NewCondition, merge, ready, reason, transitions};
 use tollgate_api::types::OktaProtectedApiStatus;
 use tollgate_api::{OktaProtectedApi, ValidatedApi};
 use tollgate_contract::names::POLICY_HASH_ANNOTATION;
@@ -200,16 +200,11 @@ fn url(api: &ValidatedApi) -> String {
     }
 }
 
-/// Whether the status says that the resource is ready; for tests and metrics.
-#[must_use]
-pub fn is_ready(status: &OktaProtectedApiStatus) -> bool {
-    find(&status.conditions, ConditionType::Ready).is_some_and(|condition| condition.status == "True")
-}
-
 #[cfg(test)]
 mod tests {
     use k8s_openapi::jiff::Timestamp;
     use serde_json::json;
+    use tollgate_api::conditions::find;
     use tollgate_contract::ProblemCode;
 
     use super::*;
@@ -243,6 +238,10 @@ mod tests {
 
     fn settled() -> Assessment {
         assessed(&accepted(), Some(&deployment(&rolled_out())), &[conforming(), conforming()], &Default::default())
+    }
+
+    fn is_ready(status: &OktaProtectedApiStatus) -> bool {
+        word(status, ConditionType::Ready).0 == "True"
     }
 
     fn word(status: &OktaProtectedApiStatus, kind: ConditionType) -> (&str, &str) {

@@ -26,7 +26,7 @@ pub fn available(deployment: Option<&Deployment>, pods: &[PolledPod], issuers: &
         };
         return condition(ConditionStatus::True, reason::AVAILABLE, message);
     }
-    let trouble = refusal(&status).or_else(|| pod_trouble(pods, issuers));
+    let trouble = refusal(&status).or_else(|| pod_trouble(pods, issuers)).or_else(|| paused(deployment));
     let Trouble { reason, message } = trouble.unwrap_or_else(|| Trouble {
         reason: reason::PROGRESSING,
         message: format!(
@@ -56,6 +56,13 @@ fn refusal(status: &DeploymentStatus) -> Option<Trouble> {
     // The API server's sentence starts with the name of a pod that never was.
     let why = message.split_once(" is forbidden: ").map_or(message, |(_, why)| why);
     Some(Trouble { reason: reason::PODS_REFUSED, message: format!("Kubernetes refuses the pods: {}.", quote(why)) })
+}
+
+/// A person's doing, which is left alone.
+fn paused(deployment: &Deployment) -> Option<Trouble> {
+    let paused = deployment.spec.as_ref().and_then(|spec| spec.paused) == Some(true);
+    let message = "The Deployment is paused: resume it with kubectl rollout resume.";
+    paused.then(|| Trouble { reason: reason::PROGRESSING, message: message.to_owned() })
 }
 
 fn pod_trouble(pods: &[PolledPod], issuers: &[Issuer]) -> Option<Trouble> {
@@ -165,6 +172,15 @@ pub(crate) mod tests {
         let (_, reason, message) = said(&json!({}), &[waiting]);
         assert_eq!(reason, "CredentialsMissing");
         assert_eq!(message, "Issuer okta needs the Secret okta-items with the keys clientId and clientSecret.");
+    }
+
+    #[test]
+    fn a_paused_deployment_is_told_how_to_go_on() {
+        let mut paused = deployment(&json!({"updatedReplicas": 1}));
+        paused.spec.as_mut().expect("a spec").paused = Some(true);
+        let NewCondition { status, message, .. } = available(Some(&paused), &[], &resource().spec.issuers);
+        assert_eq!(status, ConditionStatus::False);
+        assert!(message.contains("kubectl rollout resume"), "{message}");
     }
 
     #[test]
