@@ -59,12 +59,16 @@ fn links_lead_somewhere() {
 
 #[test]
 fn every_command_of_the_docs_works() {
-    assert!(std::env::var_os("KUBECONFIG").is_some(), "KUBECONFIG is not set: `make test` starts a cluster and sets it");
+    assert!(
+        std::env::var_os("KUBECONFIG").is_some(),
+        "KUBECONFIG is not set: `make test` starts a cluster and sets it"
+    );
     let mut count = 0;
     for page in PAGES {
         for command in commands(page) {
             println!("{page}$ {command}");
-            let output = Command::new("bash").args(["-euo", "pipefail", "-c", &command]).current_dir(repository()).output();
+            let output =
+                Command::new("bash").args(["-euo", "pipefail", "-c", &command]).current_dir(repository()).output();
             let output = output.expect("bash runs");
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{page}: `{command}` ended with {}: {said}", output.status);

@@ -7,7 +7,8 @@ use tests::wait::eventually;
 use std::time::Duration;
 
 async fn assert_event(shop: &Namespace, reason: &str, word: &str) {
-    let note = eventually(&format!("an Event {reason}"), Duration::from_secs(30), || async { shop.event(reason) }).await;
+    let note =
+        eventually(&format!("an Event {reason}"), Duration::from_secs(30), || async { shop.event(reason) }).await;
     assert!(note.contains(word), "the Event {reason} names {word}: {note}");
 }
 

@@ -76,7 +76,8 @@ async fn killing_the_operator_changes_nothing_for_traffic() {
     let token = caller.token("items").await;
 
     let operators = ["-n", "tollgate-system", "delete", "pod", "-l", "app.kubernetes.io/name=tollgate"];
-    kubectl(&[&operators[..], &["--grace-period=0", "--force", "--wait=false"]].concat(), None).expect("they can be killed");
+    kubectl(&[&operators[..], &["--grace-period=0", "--force", "--wait=false"]].concat(), None)
+        .expect("they can be killed");
     throughout("requests pass", Duration::from_secs(10), || async {
         let answer = caller.items_with(&token).await?;
         if answer.status() == 200 { Ok(()) } else { bail!("{}", answer.status()) }

@@ -81,7 +81,6 @@ impl Namespace {
     ///
     /// # Panics
     /// When it fails.
-    #[must_use]
     pub fn kubectl(&self, args: &[&str]) -> String {
         self.try_kubectl(args).expect("kubectl succeeds")
     }
@@ -132,7 +131,11 @@ impl Namespace {
         let condition = status.conditions.into_iter().find(|condition| condition.type_ == kind);
         let condition = condition.with_context(|| format!("no condition {kind} yet"))?;
         if condition.observed_generation != resource.metadata.generation {
-            bail!("{kind} speaks of generation {:?}, not {:?}", condition.observed_generation, resource.metadata.generation);
+            bail!(
+                "{kind} speaks of generation {:?}, not {:?}",
+                condition.observed_generation,
+                resource.metadata.generation
+            );
         }
         Ok(condition)
     }
@@ -190,7 +193,11 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for what in [&["get", "okapi,deployment,replicaset,pod,service", "-o", "wide"][..], &["get", "okapi", "-o", "yaml"], &["get", "events"]] {
+            for what in [
+                &["get", "okapi,deployment,replicaset,pod,service", "-o", "wide"][..],
+                &["get", "okapi", "-o", "yaml"],
+                &["get", "events"],
+            ] {
                 eprintln!("-- kubectl {}", what.join(" "));
                 eprintln!("{}", self.try_kubectl(what).unwrap_or_else(|error| error.to_string()));
             }
