@@ -11,6 +11,7 @@ pub mod auth;
 pub mod broker;
 pub mod identity;
 pub mod idp;
+mod limits;
 pub mod metrics;
 pub mod path;
 pub mod policy;
@@ -24,4 +25,5 @@ mod start;
 #[cfg(test)]
 mod testkit;
 
+pub use limits::Limits;
 pub use start::{AccessLogTo, DrainTimes, Options, Sidecar, StartError};

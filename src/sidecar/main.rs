@@ -11,7 +11,7 @@ use clap::Parser;
 use tollgate_contract::{LogLevel, names};
 use tollgate_runtime::{files, shutdown, telemetry};
 use tollgate_sidecar::policy::Policy;
-use tollgate_sidecar::{AccessLogTo, DrainTimes, Options, Sidecar, StartError};
+use tollgate_sidecar::{AccessLogTo, DrainTimes, Limits, Options, Sidecar, StartError};
 
 /// A ConfigMap holds at most 1 MiB.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -74,6 +74,7 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
             lead: Duration::from_secs(flags.drain_lead),
             deadline: Duration::from_secs(flags.drain_deadline),
         },
+        limits: Limits::default(),
     })
     .await?;
     tracing::info!(

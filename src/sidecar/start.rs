@@ -21,16 +21,13 @@ use crate::admin::Admin;
 use crate::auth::{AuthMetrics, Authenticator};
 use crate::broker::{self, Broker, BrokerMetrics};
 use crate::idp::{self, IdpMetrics, Issuers};
+use crate::limits::Limits;
 use crate::metrics::ProxyMetrics;
 use crate::policy::{Policy, PolicyError};
 use crate::proxy::Proxy;
 use crate::rescue::Rescue;
 use crate::server::{self, ConnectionLimit, Drain, Gate, Observer, Shared};
 
-/// At some 20 KiB each when active, they stay well below 100 MiB.
-const MAX_CONNECTIONS: usize = 4096;
-/// Requests that wait for the app at one time; beyond that waiting only makes it worse.
-const MAX_UPSTREAM_CONNECTIONS: usize = 1024;
 /// A sidecar must leave the node's cores to the app; one worker forwards tens of thousands of requests a second.
 const MAX_DEFAULT_WORKERS: usize = 4;
 
@@ -50,6 +47,8 @@ pub struct Options {
     pub workers: Option<NonZeroUsize>,
     /// How to stop.
     pub drain: DrainTimes,
+    /// What to hold and how long to wait.
+    pub limits: Limits,
 }
 
 /// Where the access log goes.
@@ -149,7 +148,7 @@ impl Sidecar {
             drain: drain.clone(),
         };
         let rescue = Rescue::new(&policy.config.name);
-        let limit = ConnectionLimit::new(MAX_CONNECTIONS, &rescue);
+        let limit = ConnectionLimit::new(options.limits.connections, &rescue);
         let shared = Arc::new(Shared {
             fallback_host: HeaderValue::from_str(&policy.upstream.to_string())
                 .unwrap_or(HeaderValue::from_static("localhost")),
@@ -158,6 +157,7 @@ impl Sidecar {
             authenticator,
             broker,
             observer: Arc::new(Observer { metrics, log }),
+            limits: options.limits,
             drain: drain.clone(),
         });
         let workers = start_workers(&proxy_listener, options.workers, &shared, &limit).map_err(StartError::Thread)?;
@@ -238,14 +238,19 @@ fn start_workers(
     limit: &ConnectionLimit,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_DEFAULT_WORKERS);
-    let upstream_slots = Arc::new(Semaphore::new(MAX_UPSTREAM_CONNECTIONS));
+    let upstream_slots = Arc::new(Semaphore::new(shared.limits.upstream_connections));
     let mut workers = Vec::new();
     for number in 0..wanted.map_or(available, NonZeroUsize::get) {
         let listener = std::os::fd::AsFd::as_fd(listener).try_clone_to_owned().map(std::net::TcpListener::from)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let limit = limit.clone();
         let gate = Arc::new(Gate {
-            proxy: Proxy::new(shared.policy.upstream, Arc::clone(&upstream_slots), &shared.observer.metrics),
+            proxy: Proxy::new(
+                shared.policy.upstream,
+                Arc::clone(&upstream_slots),
+                &shared.limits,
+                &shared.observer.metrics,
+            ),
             shared: Arc::clone(shared),
         });
         let work = move || {

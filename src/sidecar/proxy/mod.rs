@@ -21,19 +21,19 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) use body::{Download, Progress};
 pub(crate) use headers::{Peer, for_app, mark, request_id};
 
+use crate::limits::Limits;
 use crate::metrics::ProxyMetrics;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use body::{Lease, Upload};
 use pool::{ConnectError, Connection, Pool};
 
-/// From the end of the request's body to the head of the answer.
-const RESPONSE_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// The way to the app, of one worker thread.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     pool: Arc<Pool>,
+    /// From the end of the request's body to the head of the answer.
+    response_head: Duration,
     retries: Counter,
 }
 
@@ -55,9 +55,9 @@ enum Attempt {
 
 impl Proxy {
     /// `slots` bounds the connections of all workers together.
-    pub(crate) fn new(app: SocketAddr, slots: Arc<Semaphore>, metrics: &ProxyMetrics) -> Self {
-        let pool = Pool::new(app, slots, metrics.upstream_connects.clone());
-        Self { pool, retries: metrics.upstream_retries.clone() }
+    pub(crate) fn new(app: SocketAddr, slots: Arc<Semaphore>, limits: &Limits, metrics: &ProxyMetrics) -> Self {
+        let pool = Pool::new(app, slots, limits.upstream_connect, metrics.upstream_connects.clone());
+        Self { pool, response_head: limits.response_head, retries: metrics.upstream_retries.clone() }
     }
 
     /// Keeps the pool tidy for as long as the worker lives.
@@ -71,7 +71,7 @@ impl Proxy {
         let mut connection = self.pool.checkout().await.map_err(|error| refused(&error))?;
         // A kept connection may have died unseen. What is safe to send twice is kept for a second try.
         let spare = if connection.reused { spare(&request) } else { None };
-        let first = attempt(&mut connection.sender, request, progress.as_deref()).await;
+        let first = attempt(&mut connection.sender, request, progress.as_deref(), self.response_head).await;
         let last = match (first, spare) {
             (Attempt::Unsent(request), _) if connection.reused => {
                 self.again(*request, &mut connection, &progress).await?
@@ -105,7 +105,7 @@ impl Proxy {
     ) -> Result<Attempt, Rejection> {
         self.retries.inc();
         *connection = self.pool.connect().await.map_err(|error| refused(&error))?;
-        Ok(attempt(&mut connection.sender, request, progress.as_deref()).await)
+        Ok(attempt(&mut connection.sender, request, progress.as_deref(), self.response_head).await)
     }
 
     fn answered(&self, response: Response<Incoming>, connection: Connection) -> Result<Response<Download>, Rejection> {
@@ -148,9 +148,14 @@ pub(crate) fn finish<B>(response: &mut Response<B>, request_id: &http::HeaderVal
     *response.version_mut() = Version::HTTP_11;
 }
 
-async fn attempt(sender: &mut SendRequest<Upload>, request: Request<Upload>, progress: Option<&Progress>) -> Attempt {
+async fn attempt(
+    sender: &mut SendRequest<Upload>,
+    request: Request<Upload>,
+    progress: Option<&Progress>,
+    patience: Duration,
+) -> Attempt {
     let mut answer = std::pin::pin!(sender.try_send_request(request));
-    let mut deadline = Instant::now() + RESPONSE_HEAD_TIMEOUT;
+    let mut deadline = Instant::now() + patience;
     loop {
         match timeout_at(deadline, answer.as_mut()).await {
             Ok(Ok(response)) => return Attempt::Answered(response),
@@ -162,7 +167,7 @@ async fn attempt(sender: &mut SendRequest<Upload>, request: Request<Upload>, pro
             }
             Err(_) => {
                 // The clock runs from the end of the upload, or from where it stopped.
-                let moved = progress.map_or(deadline, |progress| progress.last() + RESPONSE_HEAD_TIMEOUT);
+                let moved = progress.map_or(deadline, |progress| progress.last() + patience);
                 if progress.is_none() || moved <= Instant::now() {
                     let caller = progress.is_some_and(Progress::waits_for_caller);
                     return Attempt::TimedOut(if caller { Reason::RequestTimeout } else { Reason::UpstreamTimeout });

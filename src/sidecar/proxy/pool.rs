@@ -15,8 +15,6 @@ use tokio::time::{Instant, timeout};
 
 use super::body::Upload;
 
-/// The app shares our network namespace: a connection that takes longer is one that a full backlog holds up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Shorter than the keep-alive of common servers (gunicorn 2 s, uvicorn and Node.js 5 s): the app must not hang up while
 /// a request is on its way. A new loopback connection costs some 50 us, a lost POST costs a caller.
 const KEEP_IDLE: Duration = Duration::from_millis(1_500);
@@ -30,6 +28,7 @@ const READ_BUFFER: usize = 64 * 1024;
 pub(crate) struct Pool {
     address: SocketAddr,
     slots: Arc<Semaphore>,
+    connect_timeout: Duration,
     idle: Mutex<Vec<Idle>>,
     connects: Counter,
 }
@@ -62,8 +61,13 @@ struct Idle {
 }
 
 impl Pool {
-    pub(crate) fn new(address: SocketAddr, slots: Arc<Semaphore>, connects: Counter) -> Arc<Self> {
-        Arc::new(Self { address, slots, idle: Mutex::default(), connects })
+    pub(crate) fn new(
+        address: SocketAddr,
+        slots: Arc<Semaphore>,
+        connect_timeout: Duration,
+        connects: Counter,
+    ) -> Arc<Self> {
+        Arc::new(Self { address, slots, connect_timeout, idle: Mutex::default(), connects })
     }
 
     /// A kept connection, else a new one.
@@ -77,7 +81,7 @@ impl Pool {
     /// A connection that nobody has used.
     pub(crate) async fn connect(&self) -> Result<Connection, ConnectError> {
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| ConnectError::NoSlot)?;
-        let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await {
+        let stream = match timeout(self.connect_timeout, TcpStream::connect(self.address)).await {
             Ok(stream) => stream.map_err(ConnectError::Connect)?,
             Err(_) => return Err(ConnectError::Timeout),
         };

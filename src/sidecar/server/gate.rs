@@ -17,6 +17,7 @@ use super::head::{self, Refusal};
 use crate::auth::Authenticator;
 use crate::broker::Broker;
 use crate::identity::Identity;
+use crate::limits::Limits;
 use crate::metrics::Place;
 use crate::path::CleanPath;
 use crate::policy::Policy;
@@ -28,7 +29,6 @@ use crate::route::{MethodSet, Requirement, Verdict};
 
 /// A token request is a short form.
 const MAX_TOKEN_BODY: usize = 64 * 1024;
-const TOKEN_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) authenticator: Authenticator,
     pub(crate) broker: Option<Broker>,
     pub(crate) observer: Arc<Observer>,
+    pub(crate) limits: Limits,
     pub(crate) drain: Drain,
     /// Named to the app when a caller of HTTP/1.0 names no host.
     pub(crate) fallback_host: HeaderValue,
@@ -84,7 +85,7 @@ impl Gate {
             CleanPath::parse(path).map_err(|error| (Rejection::new(Reason::BadPath, error.detail()), Context::None))?;
         if let Some(broker) = self.shared.broker.as_ref().filter(|broker| path.spells(broker.path())) {
             flight.place = Place::Token;
-            return token(broker, &parts, body, request_id, flight).await;
+            return self.token(broker, &parts, body, request_id, flight).await;
         }
         let verdict = self.shared.policy.routes.judge(&path, &parts.method);
         flight.place = Place::Route(verdict.route);
@@ -144,34 +145,36 @@ impl Gate {
         proxy::finish(&mut response, request_id);
         Ok(response.map(AnswerBody::App))
     }
-}
 
-async fn token<'a>(
-    broker: &Broker,
-    parts: &Parts,
-    body: Incoming,
-    request_id: &HeaderValue,
-    flight: &mut Flight,
-) -> Result<Response<AnswerBody>, Refusal<'a>> {
-    if parts.method != Method::POST {
-        let rejection = Rejection::new(Reason::MethodNotAllowed, "The token endpoint takes POST only.");
-        return Err((rejection, Context::Allow(MethodSet::POST)));
+    async fn token(
+        &self,
+        broker: &Broker,
+        parts: &Parts,
+        body: Incoming,
+        request_id: &HeaderValue,
+        flight: &mut Flight,
+    ) -> Result<Response<AnswerBody>, Refusal<'static>> {
+        if parts.method != Method::POST {
+            let rejection = Rejection::new(Reason::MethodNotAllowed, "The token endpoint takes POST only.");
+            return Err((rejection, Context::Allow(MethodSet::POST)));
+        }
+        let form =
+            read_form(body, self.shared.limits.token_body).await.map_err(|rejection| (rejection, Context::None))?;
+        flight.received(form.len());
+        let answer = broker.answer(parts, form).await;
+        flight.reason = answer.reason;
+        let mut response = answer.response.map(AnswerBody::Own);
+        proxy::mark(response.headers_mut(), request_id);
+        Ok(response)
     }
-    let form = read_form(body).await.map_err(|rejection| (rejection, Context::None))?;
-    flight.received(form.len());
-    let answer = broker.answer(parts, form).await;
-    flight.reason = answer.reason;
-    let mut response = answer.response.map(AnswerBody::Own);
-    proxy::mark(response.headers_mut(), request_id);
-    Ok(response)
 }
 
-async fn read_form(body: Incoming) -> Result<Bytes, Rejection> {
+async fn read_form(body: Incoming, within: Duration) -> Result<Bytes, Rejection> {
     let too_large = || Rejection::new(Reason::BodyTooLarge, "A token request has at most 64 KiB.");
     if body.size_hint().lower() > MAX_TOKEN_BODY as u64 {
         return Err(too_large());
     }
-    match timeout(TOKEN_BODY_TIMEOUT, Limited::new(body, MAX_TOKEN_BODY).collect()).await {
+    match timeout(within, Limited::new(body, MAX_TOKEN_BODY).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Rejection::new(Reason::BadRequest, "The body did not arrive in full.")),

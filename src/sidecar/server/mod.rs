@@ -32,9 +32,6 @@ use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::rescue;
 
-/// Also how long an idle connection is kept, as HTTP/1.1 cannot tell the two apart: longer than the 60 s after which
-/// common load balancers let go of theirs, so that they, not we, close it.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Bounds what one connection can make us hold; a head over our own limit still fits and gets an answer with a reason.
 const MAX_BUFFER: usize = 64 * 1024;
 /// After a failed accept (no file descriptors left): long enough not to spin, short enough to go unnoticed.
@@ -106,7 +103,7 @@ async fn connection(stream: TcpStream, address: SocketAddr, gate: Arc<Gate>, slo
     let mut serving = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(caller.0.shared.limits.head)
             .max_buf_size(MAX_BUFFER)
             .serve_connection(TokioIo::new(stream), service)
     );

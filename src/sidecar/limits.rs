@@ -1,0 +1,34 @@
+//! What one sidecar holds and how long it waits, in one place. Numbers that a policy sets are not here.
+
+use std::time::Duration;
+
+/// Bounds of a process; [`Limits::default`] is what runs, tests make them small.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Callers' connections. At some 20 KiB each when active they stay well below 100 MiB.
+    pub connections: usize,
+    /// Connections to the app, which are requests that wait for it; beyond that waiting only makes it worse.
+    pub upstream_connections: usize,
+    /// For a request's head. Also how long an idle connection is kept, as HTTP/1.1 cannot tell the two apart: longer
+    /// than the 60 s after which common load balancers let go of theirs, so that they, not we, close it.
+    pub head: Duration,
+    /// For a token request's body, which is a short form.
+    pub token_body: Duration,
+    /// For the app to take a connection: it shares our network namespace, so only a full backlog takes longer.
+    pub upstream_connect: Duration,
+    /// From the end of a request's body to the head of the app's answer; as long may an upload stand still.
+    pub response_head: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            upstream_connections: 1024,
+            head: Duration::from_secs(75),
+            token_body: Duration::from_secs(10),
+            upstream_connect: Duration::from_secs(1),
+            response_head: Duration::from_secs(60),
+        }
+    }
+}
