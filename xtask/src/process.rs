@@ -16,10 +16,18 @@ const ERROR_LINES: usize = 25;
 /// # Errors
 /// When it cannot be started or ends with another code than 0; the message has the end of its output.
 pub fn capture(command: &mut Command) -> anyhow::Result<String> {
+    capture_as(&shown(command), command)
+}
+
+/// [`capture`] with another name for the command in the error.
+///
+/// # Errors
+/// Those of [`capture`].
+pub fn capture_as(name: &str, command: &mut Command) -> anyhow::Result<String> {
     let output = finish(command)?;
     if !output.status.success() {
         let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-        bail!("`{}` failed ({}):\n{}", shown(command), output.status, tail(&String::from_utf8_lossy(&said)));
+        bail!("`{name}` failed ({}):\n{}", output.status, tail(&String::from_utf8_lossy(&said)));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -64,7 +64,7 @@ impl Shell {
     /// # Errors
     /// When it ends with another code than 0; the message has the end of its output.
     pub fn ask(&self, line: &str) -> anyhow::Result<String> {
-        process::capture(&mut self.command(line))
+        process::capture_as(line, &mut self.command(line))
     }
 
     /// Whether a line ends with code 0; nothing is shown.

@@ -19,10 +19,8 @@ use crate::toolchain::apt;
 use crate::{console, paths, process};
 use engine::{Engine, Recipe};
 
-/// The product's images carry the version that the chart installs when told nothing else.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The tag of the apps around it; never `latest`, which Kubernetes would try to pull.
-const DEV: &str = "dev";
+/// The tag of all images that are built here, and the chart's default; never `latest`, which Kubernetes would try to pull.
+const TAG: &str = "dev";
 
 /// An image on disk.
 #[derive(Debug, Clone)]
@@ -60,7 +58,7 @@ fn ours(engine: &Engine, name: &str, programs: &Path) -> anyhow::Result<Image> {
     let dockerfile = paths::repository().join("Dockerfile");
     let program = format!("tollgate-{name}");
     let digest = Digest::default().file(&dockerfile)?.file(&programs.join(&program))?;
-    finished(name, VERSION, digest, |reference, archive| {
+    finished(name, digest, |reference, archive| {
         let context = scratch()?;
         let to = context.path().join(&program);
         fs::copy(programs.join(&program), &to).with_context(|| format!("copying {program}"))?;
@@ -74,7 +72,7 @@ fn ours(engine: &Engine, name: &str, programs: &Path) -> anyhow::Result<Image> {
 fn app(engine: &Engine, name: &str, folder: &Path) -> anyhow::Result<Image> {
     let base = engine.base();
     let digest = Digest::default().folder(folder, &["node_modules"])?.text(&base.version());
-    finished(name, DEV, digest, |reference, archive| {
+    finished(name, digest, |reference, archive| {
         let context = with_packages(name, folder)?;
         let dockerfile = context.path().join("Dockerfile");
         let base = base.ensure(engine)?;
@@ -103,13 +101,12 @@ pub fn with_packages(name: &str, folder: &Path) -> anyhow::Result<tempfile::Temp
 /// The image with this digest, built when it is not there yet; other versions of it are removed.
 fn finished(
     name: &str,
-    tag: &str,
     digest: Digest,
     build: impl FnOnce(&str, &Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<Image> {
     let folder = paths::cache().join("images");
     let archive = folder.join(format!("{name}-{}.tar", digest.short()));
-    let reference = format!("localhost/tollgate/{name}:{tag}");
+    let reference = format!("localhost/tollgate/{name}:{TAG}");
     if !archive.exists() {
         fs::create_dir_all(&folder)?;
         let unfinished = folder.join(format!(".{name}.unfinished"));
