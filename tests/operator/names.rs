@@ -60,7 +60,7 @@ where
     scene.create_items().await;
 
     let message = scene.condition("Accepted", "False", "NameTaken").await;
-    assert!(message.starts_with(&format!("The {kind} of this name is not Tollgate's")), "{message}");
+    assert!(message.starts_with(&format!("The {kind} items is not Tollgate's")), "{message}");
     scene.condition("Ready", "False", "NameTaken").await;
     assert_eq!(scene.event("NameTaken").await, ("Warning".to_owned(), message));
     let now = scene.api::<K>().get("items").await.expect("it is still there");

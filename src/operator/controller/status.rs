@@ -40,13 +40,14 @@ pub(super) async fn publish(
         operator_namespace: &context.shared.settings.pod_namespace,
     };
     let Assessment { status, announcements, pace } = assess(&facts, &previous, &now());
+    // Who sees the condition finds the Event.
+    for announcement in announcements {
+        announce(context, resource, announcement).await;
+    }
     if status != stored {
         write(context, &key, &uid, &status).await?;
     }
     context.memory.remember_status(&key, &uid, status);
-    for announcement in announcements {
-        announce(context, resource, announcement).await;
-    }
     Ok(pace)
 }
 

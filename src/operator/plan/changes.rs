@@ -74,10 +74,10 @@ pub enum Change {
 pub enum Obstacle {
     /// Names that we need and others have.
     #[error(
-        "{} of this name {} not Tollgate's, and left alone: rename or delete {}, or give this resource another name.",
-        kinds(.0), if .0.len() == 1 { "is" } else { "are" }, if .0.len() == 1 { "it" } else { "them" }
+        "The {} {} not Tollgate's and left alone: rename or delete {}, or give this resource another name.",
+        names(.0), if .0.len() == 1 { "is" } else { "are" }, if .0.len() == 1 { "it" } else { "them" }
     )]
-    NameTaken(Vec<Kind>),
+    NameTaken(Vec<(Kind, String)>),
     /// The Deployment is ours, but Kubernetes does not let its selector be changed.
     #[error(
         "Deployment {0} selects other pods than it should, which cannot be changed: delete it, and it is made anew."
@@ -95,7 +95,7 @@ pub fn changes(rendered: &Rendered, observed: &Observed, owner: &str) -> Result<
         .objects
         .iter()
         .filter(|object| observed.objects.get(&object.kind).is_some_and(foreign))
-        .map(|object| object.kind)
+        .map(|object| (object.kind, object.name.clone()))
         .collect();
     if !taken.is_empty() {
         return Err(Obstacle::NameTaken(taken));
@@ -199,12 +199,11 @@ fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-fn kinds(kinds: &[Kind]) -> String {
-    let names: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
+fn names(objects: &[(Kind, String)]) -> String {
+    let names: Vec<_> = objects.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
     match names.as_slice() {
-        [one] => format!("The {one}"),
-        [first @ .., last] => format!("The {} and the {last}", first.join(", the ")),
-        [] => String::new(),
+        [first @ .., last] if !first.is_empty() => format!("{} and the {last}", first.join(", the ")),
+        _ => names.concat(),
     }
 }
 
@@ -268,12 +267,13 @@ mod tests {
         let object = &rendered().objects[4];
         observed.objects.insert(Kind::Service, Live { controller: None, ..live(object) });
         let obstacle = changes(&rendered(), &observed, OWNER).expect_err("a name is taken");
-        assert_eq!(obstacle, Obstacle::NameTaken(vec![Kind::Service]));
+        assert_eq!(obstacle, Obstacle::NameTaken(vec![(Kind::Service, "items".to_owned())]));
         assert_eq!(
             obstacle.to_string(),
-            "The Service of this name is not Tollgate's, and left alone: rename or delete it, or give this resource \
-             another name."
+            "The Service items is not Tollgate's and left alone: rename or delete it, or give this resource another name."
         );
+        let both = Obstacle::NameTaken(vec![(Kind::Deployment, "items".into()), (Kind::Service, "items".into())]);
+        assert!(both.to_string().starts_with("The Deployment items and the Service items are not"), "{both}");
     }
 
     #[test]
@@ -281,7 +281,10 @@ mod tests {
         let mut observed = all_there();
         let live = observed.objects.get_mut(&Kind::Deployment).expect("the Deployment");
         live.controller = Some("uid-of-its-predecessor".to_owned());
-        assert_eq!(changes(&rendered(), &observed, OWNER), Err(Obstacle::NameTaken(vec![Kind::Deployment])));
+        assert_eq!(
+            changes(&rendered(), &observed, OWNER),
+            Err(Obstacle::NameTaken(vec![(Kind::Deployment, "items".into())]))
+        );
     }
 
     #[test]
