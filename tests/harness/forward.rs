@@ -1,6 +1,6 @@
 //! Reaching a Service of the cluster from a test: `kubectl port-forward`, which works for any cluster.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
@@ -26,7 +26,10 @@ impl Forward {
             .spawn()
             .context("cannot start kubectl: is it on PATH?")?;
         let mut line = String::new();
-        let read = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
+        let mut output = child.stdout.take().map(BufReader::new);
+        let read = output.as_mut().map(|output| output.read_line(&mut line));
+        // It says a line for each connection, and would end by SIGPIPE if nobody read on.
+        std::thread::spawn(move || output.map(|mut output| io::copy(&mut output, &mut io::sink())));
         // "Forwarding from 127.0.0.1:41234 -> 8480"
         let local = line.split_once("127.0.0.1:").and_then(|(_, rest)| rest.split(' ').next()?.trim().parse().ok());
         match (read, local) {
