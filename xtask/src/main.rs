@@ -1,12 +1,13 @@
 //! The developer's loop: `cargo xtask <task>`. It parses the command line and calls the library.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::cluster::LocalCluster;
 use xtask::toolchain::{self, apt};
-use xtask::{console, demo, images, interrupt, lint, paths, process, suite};
+use xtask::{bench, console, demo, images, interrupt, lint, paths, process, suite};
 
 #[derive(Parser)]
 #[command(about = "Tollgate's developer loop")]
@@ -31,6 +32,18 @@ enum Task {
     },
     /// Formatting, clippy, dependency rules, chart
     Lint,
+    /// The sidecar beside its anchors; writes docs/benchmarks.md
+    Bench {
+        /// Rounds over all rows; the medians count
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Length of one measurement
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Also write the figures as one JSON object
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
     /// Write the custom resource definition anew
     Crd,
     /// Build the images; `TOLLGATE_PROFILE=quick` compiles in a fraction of the time
@@ -70,6 +83,9 @@ fn run(task: &Task) -> Result<()> {
         Task::Demo { keep } => demo::run(*keep),
         Task::Test { keep } => suite::run(*keep),
         Task::Lint => lint::run(),
+        Task::Bench { rounds, seconds, json } => {
+            bench::run(bench::Effort { rounds: *rounds, seconds: *seconds }, json.as_deref())
+        }
         Task::Crd => crd(),
         Task::Images => list_images(),
         Task::Cluster { action: ClusterAction::Up } => cluster_up(),

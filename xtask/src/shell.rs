@@ -48,6 +48,12 @@ impl Shell {
         self.environment.insert(name, value.into());
     }
 
+    /// Sets a variable and shows that.
+    pub fn declare(&mut self, name: &'static str, value: &str) {
+        self.announce(&format!("{name}={value}"));
+        self.set(name, value);
+    }
+
     /// Runs a line and shows it with its output.
     ///
     /// # Errors

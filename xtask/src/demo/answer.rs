@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::shell::Shell;
 
-/// Longer lines are cut in the transcript: tokens have 700 characters.
-const WIDTH: usize = 160;
+/// So much of a token is shown; it has 700 characters.
+const TOKEN_SHOWN: usize = 24;
 /// The headers that say something here.
 const SHOWN: [&str; 3] = ["www-authenticate:", "retry-after:", "content-type:"];
 
@@ -72,13 +72,13 @@ impl Answer {
     fn in_short(&self) -> String {
         let shown = |line: &&String| SHOWN.iter().any(|name| line.to_ascii_lowercase().starts_with(name));
         let head = self.head.iter().take(1).chain(self.head.iter().skip(1).filter(shown));
-        head.map(String::as_str).chain(self.body.lines()).map(cut).collect::<Vec<_>>().join("\n")
+        let mut body = self.body.clone();
+        if let Some(token) = self.body()["access_token"].as_str() {
+            let start: String = token.chars().take(TOKEN_SHOWN).collect();
+            body = body.replace(token, &format!("{start}..."));
+        }
+        head.map(String::as_str).chain(body.lines()).collect::<Vec<_>>().join("\n")
     }
-}
-
-fn cut(line: &str) -> String {
-    let short: String = line.chars().take(WIDTH).collect();
-    if short.len() < line.len() { format!("{short}...") } else { short }
 }
 
 #[cfg(test)]
@@ -103,6 +103,15 @@ mod tests {
         let short = Answer::of(REFUSAL).unwrap().in_short();
         assert_eq!(short.lines().count(), 3, "{short}");
         assert!(!short.contains("date:"));
+    }
+
+    #[test]
+    fn a_token_is_shown_in_short() {
+        let token = "x".repeat(700);
+        let answer =
+            Answer::of(&format!("HTTP/1.1 200 OK\r\n\r\n{{\"access_token\":\"{token}\",\"scope\":\"items\"}}"));
+        let short = answer.unwrap().in_short();
+        assert!(short.len() < 120 && short.contains("items"), "{short}");
     }
 
     #[test]

@@ -2,15 +2,15 @@
 
 mod answer;
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, bail};
 
 use crate::cluster::free_port;
 use crate::shell::{Forward, Shell};
-use crate::wait;
-use crate::world::{Client, OKTA_HOST, World};
-use crate::{console, interrupt};
+use crate::world::{OKTA_HOST, World};
+use crate::{console, interrupt, wait};
 use answer::Answer;
-use std::time::{Duration, Instant};
 
 /// What the items API answers to a caller with the right token.
 const ITEMS: [&str; 3] = ["red ball", "blue square", "purple ellipse"];
@@ -40,10 +40,9 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
 
 fn show(world: &mut World) -> anyhow::Result<()> {
     let caller = world.client("a caller of the items API")?;
-    world.shell.set("CLIENT", &format!("{}:{}", caller.id, caller.secret));
-    world.shell.set("API", &format!("http://127.0.0.1:{}", free_port()?));
-
     console::title("An API becomes a protected API");
+    world.shell.declare("CLIENT", &format!("{}:{}", caller.id, caller.secret));
+    world.shell.declare("API", &format!("http://127.0.0.1:{}", free_port()?));
     apply(&world.shell, "examples/items.yaml")?;
     let forward = forward(&world.shell, "items")?;
     without_token(&world.shell)?;
@@ -55,10 +54,11 @@ fn show(world: &mut World) -> anyhow::Result<()> {
 
     console::title("The same API, with Okta asked about each token");
     apply(&world.shell, "examples/items-introspection.yaml")?;
+    world.shell.remark("$TOKEN is again the first one, with the scope items");
     world.shell.set("TOKEN", &token);
     let _forward = self::forward(&world.shell, "items")?;
     with_token(&world.shell)?;
-    revoke(&mut world.shell, &caller)?;
+    revoke(&mut world.shell)?;
     with_revoked_token(&world.shell)
 }
 
@@ -90,6 +90,7 @@ fn fetch_token(shell: &mut Shell, scope: &str) -> anyhow::Result<String> {
     let answer = Answer::to(shell, &line)?;
     answer.expect_status(200)?;
     let token = answer.body()["access_token"].as_str().context("no access_token in the answer")?.to_owned();
+    shell.remark("$TOKEN is that access_token");
     shell.set("TOKEN", &token);
     Ok(token)
 }
@@ -112,10 +113,10 @@ fn with_wrong_scope(shell: &Shell) -> anyhow::Result<()> {
 }
 
 /// RFC 7009, by the token's own client, at the Okta-like server.
-fn revoke(shell: &mut Shell, client: &Client) -> anyhow::Result<()> {
-    shell.remark(&format!("The client {} takes its token back", client.id));
+fn revoke(shell: &mut Shell) -> anyhow::Result<()> {
+    shell.remark("The client takes its token back");
     let port = free_port()?;
-    shell.set("OKTA", &format!("https://{OKTA_HOST}:{port}/oauth2/default"));
+    shell.declare("OKTA", &format!("https://{OKTA_HOST}:{port}/oauth2/default"));
     let _forward = shell.forward("okta", "okta-like", port, 443)?;
     let answer = Answer::to(
         shell,
