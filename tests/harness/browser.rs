@@ -39,8 +39,8 @@ impl Browser {
     /// # Errors
     /// When one of them is not installed or does not start.
     pub async fn start() -> anyhow::Result<Self> {
-        let chromedriver = Chromedriver::start()?;
         let profile = tempfile::tempdir()?;
+        let chromedriver = Chromedriver::start(profile.path())?;
         let driver = chromium(chromedriver.port, profile.path()).await;
         let driver = driver.context("Chromium does not start (Debian package chromium)")?;
         // Its own way to end the session waits for the browser, two minutes when a test has failed. Ours does not wait.
@@ -74,9 +74,10 @@ struct Chromedriver {
 }
 
 impl Chromedriver {
-    fn start() -> anyhow::Result<Self> {
+    /// What it and the browser leave behind goes into `folder`.
+    fn start(folder: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new("chromedriver");
-        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+        command.arg("--port=0").env("TMPDIR", folder).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
         let process = command.spawn().context("cannot start chromedriver (Debian package chromium-driver)")?;
         let mut chromedriver = Self { process, port: 0 };
         let output = chromedriver.process.stdout.take().context("chromedriver's output is piped")?;
@@ -103,6 +104,6 @@ async fn chromium(port: u16, profile: &Path) -> anyhow::Result<WebDriver> {
     for flag in FLAGS {
         capabilities.add_arg(flag)?;
     }
-    capabilities.add_arg(&format!("--user-data-dir={}", profile.display()))?;
+    capabilities.add_arg(&format!("--user-data-dir={}", profile.join("profile").display()))?;
     Ok(WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await?)
 }
