@@ -3,8 +3,12 @@
 pub mod apiserver;
 pub mod browser;
 pub mod forward;
+pub mod issuer;
 pub mod kubernetes;
+pub mod mint;
+pub mod raw;
 pub mod swagger_ui;
+pub mod upstream;
 pub mod wait;
 
 /// Makes aws-lc-rs the process's crypto provider, as the binaries do; calling it again changes nothing.

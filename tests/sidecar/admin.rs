@@ -1,0 +1,106 @@
+//! The admin port: what probes, Prometheus and the operator see.
+
+use serde_json::{Value, json};
+use tests::issuer::FakeIssuer;
+use tests::upstream::{Upstream, ok};
+use tests::wait::eventually;
+use tollgate_contract::{PolicyHash, SidecarReport};
+use tollgate_sidecar::policy::PolicyError;
+use tollgate_sidecar::{Sidecar, StartError};
+
+use crate::scene::{PATIENCE, Scene, items, public, request};
+
+#[tokio::test]
+async fn a_pod_is_alive_at_once_and_ready_when_it_has_keys() {
+    let app = Upstream::start(|_| ok("")).await;
+    let lonely = Scene::start(&public(app.port())).await;
+    assert_eq!(lonely.admin("/livez").await.0.status(), 200);
+    let (head, why) = lonely.admin("/readyz").await;
+    assert_eq!(head.status(), 503);
+    assert!(why.contains("waiting"), "{why}");
+    let issuer = FakeIssuer::start().await;
+    Scene::ready(&items(app.port(), &issuer)).await;
+}
+
+#[tokio::test]
+async fn the_report_names_the_policy_the_pod_and_what_is_wrong() {
+    let app = Upstream::start(|_| ok("")).await;
+    let config = public(app.port());
+    let scene = Scene::start(&config).await;
+    let report = eventually("the problem to be reported", PATIENCE, || async {
+        let (head, body) = scene.admin("/config").await;
+        assert_eq!((head.status(), head.header("content-type")), (200, Some("application/json")));
+        let report: SidecarReport = serde_json::from_str(&body).expect("a report");
+        if report.problems.is_empty() { Err(body) } else { Ok(report) }
+    })
+    .await;
+    assert_eq!(report.pod_uid, "pod-1");
+    assert_eq!(report.policy_hash, PolicyHash::of(config.to_string().as_bytes()));
+    assert_eq!((report.problems.len(), report.problems[0].issuer.as_str()), (1, "okta"));
+}
+
+#[tokio::test]
+async fn the_admin_port_changes_nothing_and_proxies_nothing() {
+    let app = Upstream::start(|_| ok("")).await;
+    let scene = Scene::start(&public(app.port())).await;
+    for (method, target, status) in
+        [("POST", "/livez", 405), ("GET", "/items", 404), ("GET", "/", 404), ("DELETE", "/config", 405)]
+    {
+        let (head, _) = tests::raw::exchange(scene.sidecar.admin_addr(), request(method, target, &[], "")).await;
+        assert_eq!(head.status(), status, "{method} {target}");
+    }
+    assert!(app.arrived().is_empty());
+}
+
+#[tokio::test]
+async fn metrics_count_requests_by_route_method_class_and_reason() {
+    let issuer = FakeIssuer::start().await;
+    let app = Upstream::start(|_| ok("")).await;
+    let scene = Scene::ready(&items(app.port(), &issuer)).await;
+    let token = format!("authorization: Bearer {}", issuer.token().claim("scp", json!(["items"])).signed());
+    for _ in 0..3 {
+        assert_eq!(scene.get("/items/1?x", &[&token]).await.0.status(), 200);
+    }
+    scene.get("/items", &[]).await;
+    scene.raw(request("BREW", "/unheard-of", &[], "")).await;
+    scene.raw("nonsense\r\n\r\n").await;
+    let text = eventually("all requests to be counted", PATIENCE, || async {
+        let text = scene.metrics().await;
+        for line in [
+            r#"tollgate_requests_total{route="read",method="GET",status="2xx",reason=""} 3"#,
+            r#"tollgate_requests_total{route="read",method="GET",status="4xx",reason="missing_token"} 1"#,
+            r#"tollgate_requests_total{route="(default)",method="OTHER",status="4xx",reason="missing_token"} 1"#,
+            r#"tollgate_requests_total{route="(none)",method="GET",status="4xx",reason="bad_request"} 1"#,
+            r#"tollgate_request_duration_seconds_count{route="read"} 4"#,
+            "tollgate_requests_in_flight 0",
+            "tollgate_decision_cache_hits_total 2",
+        ] {
+            if !text.contains(line) {
+                return Err(format!("{line} is not in\n{text}"));
+            }
+        }
+        Ok(text)
+    })
+    .await;
+    for leak in ["unheard-of", "api.test", "127.0.0.1", "0oa"] {
+        assert!(!text.contains(leak), "{leak} in {text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_configuration_that_makes_no_sense_binds_no_port() {
+    async fn refusal(config: &Value) -> StartError {
+        let started = Sidecar::start(crate::scene::options(config)).await;
+        started.err().expect("a refusal")
+    }
+    let mut unknown = public(8000);
+    unknown["futureRule"] = json!(true);
+    assert!(matches!(refusal(&unknown).await, StartError::Policy(PolicyError::Format(_))));
+    let mut twice = public(8000);
+    twice["routes"] = json!([twice["routes"][0], twice["routes"][0]]);
+    assert!(matches!(refusal(&twice).await, StartError::Policy(PolicyError::Routes(_))));
+    let mut plain_http = public(8000);
+    plain_http["issuers"][0]["url"] = json!("http://127.0.0.1:1");
+    assert!(matches!(refusal(&plain_http).await, StartError::Policy(PolicyError::Issuer { .. })));
+}

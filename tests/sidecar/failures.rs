@@ -1,0 +1,176 @@
+//! When the app or the caller fails: the answer says whose fault it is, and nothing is sent twice that must not be.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tests::raw::Raw;
+use tests::upstream::{ManualUpstream, Reply, Upstream, ok};
+use tests::wait::eventually;
+
+use crate::scene::{PATIENCE, Scene, public, reason, request};
+
+#[tokio::test]
+async fn an_app_that_is_not_there_is_502() {
+    let port = ManualUpstream::start().await.port();
+    let scene = Scene::start(&public(port)).await;
+    let (head, body) = scene.get("/", &[]).await;
+    assert_eq!((head.status(), reason(&body).as_str()), (502, "upstream_unreachable"));
+    assert_eq!(head.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn an_app_that_hangs_up_is_502_and_asked_once_on_a_new_connection() {
+    let app = Upstream::start(|_| Reply::BytesAndClose(Vec::new())).await;
+    let scene = Scene::start(&public(app.port())).await;
+    let (head, body) = scene.get("/", &[]).await;
+    assert_eq!((head.status(), reason(&body).as_str()), (502, "upstream_unreachable"));
+    assert_eq!(app.arrived().len(), 1);
+}
+
+#[tokio::test]
+async fn an_app_that_talks_nonsense_is_502() {
+    for nonsense in ["SSH-2.0-OpenSSH_9.6\r\n", "HTTP/1.1 abc\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"]
+    {
+        let app = Upstream::start(move |_| Reply::BytesAndClose(nonsense.into())).await;
+        let scene = Scene::start(&public(app.port())).await;
+        let (head, body) = scene.get("/", &[]).await;
+        assert_eq!((head.status(), reason(&body).as_str()), (502, "upstream_unreachable"), "{nonsense:?}");
+    }
+}
+
+/// Answers the first request on each connection and hangs up on the second, as a keep-alive timeout at the wrong moment.
+async fn forgetful() -> Upstream {
+    let served = AtomicUsize::new(usize::MAX);
+    Upstream::start(move |request| {
+        let first_on_it = served.swap(request.connection, Ordering::SeqCst) != request.connection;
+        if first_on_it { ok("") } else { Reply::BytesAndClose(Vec::new()) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_safe_to_send_twice_survives_a_connection_that_died_unseen() {
+    let app = forgetful().await;
+    let scene = Scene::with(&public(app.port()), |options| options.workers = 1.try_into().ok()).await;
+    for method in ["GET", "HEAD", "DELETE", "GET"] {
+        let (head, _) = scene.raw(request(method, "/", &[], "")).await;
+        assert_eq!(head.status(), 200, "{method}");
+    }
+    // The first request opened a connection; each later one died on a kept one and was sent again on a new one.
+    assert_eq!(app.arrived().len(), 7);
+    assert!(scene.metrics().await.contains("tollgate_upstream_retries_total 3"));
+}
+
+#[tokio::test]
+async fn what_may_have_happened_is_not_sent_twice() {
+    for refused in [request("POST", "/", &[], "pay"), request("POST", "/", &[], ""), request("PUT", "/", &[], "body")] {
+        let app = forgetful().await;
+        let scene = Scene::with(&public(app.port()), |options| options.workers = 1.try_into().ok()).await;
+        assert_eq!(scene.get("/", &[]).await.0.status(), 200);
+        let (head, body) = scene.raw(&refused).await;
+        assert_eq!((head.status(), reason(&body).as_str()), (502, "upstream_unreachable"));
+        assert_eq!(app.arrived().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_app_has_closed_is_not_used_again() {
+    let app = Upstream::start(|_| Reply::BytesAndClose(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".into())).await;
+    let scene = Scene::with(&public(app.port()), |options| options.workers = 1.try_into().ok()).await;
+    for number in 0..10 {
+        // A POST would be lost on a dead connection; the app's hanging up takes a moment to arrive.
+        let (head, _) = eventually("the connection to be seen closed", PATIENCE, || async {
+            let (head, body) = scene.raw(request("POST", "/", &[], "pay")).await;
+            if head.status() == 200 { Ok((head, body)) } else { Err(head.start_line().to_owned()) }
+        })
+        .await;
+        assert_eq!(head.status(), 200, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn an_app_that_never_answers_is_504() {
+    let app = Upstream::start(|_| Reply::Never).await;
+    let scene =
+        Scene::with(&public(app.port()), |options| options.limits.response_head = Duration::from_millis(300)).await;
+    let (head, body) = scene.get("/", &[]).await;
+    assert_eq!((head.status(), reason(&body).as_str()), (504, "upstream_timeout"));
+    let (head, body) = scene.raw(request("POST", "/", &[], "body")).await;
+    assert_eq!((head.status(), reason(&body).as_str()), (504, "upstream_timeout"));
+    assert_eq!(app.arrived().len(), 2, "a timeout is not tried again");
+}
+
+#[tokio::test]
+async fn the_clock_for_the_answer_starts_at_the_end_of_a_slow_upload() {
+    const PIECES: usize = 8;
+    let app = Upstream::start(|request| ok(&request.body.bytes.len().to_string())).await;
+    let patience = Duration::from_millis(1_000);
+    let scene = Scene::with(&public(app.port()), |options| options.limits.response_head = patience).await;
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {PIECES}\r\n\r\n")).await;
+    let mut ticks = tokio::time::interval(patience / 4);
+    for _ in 0..PIECES {
+        ticks.tick().await;
+        caller.send("x").await;
+    }
+    let head = caller.head().await.expect("an answer");
+    assert_eq!(head.status(), 200, "the upload took longer than the app may");
+}
+
+#[tokio::test]
+async fn an_upload_that_stands_still_is_408() {
+    let app = ManualUpstream::start().await;
+    let scene =
+        Scene::with(&public(app.port()), |options| options.limits.response_head = Duration::from_millis(300)).await;
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc").await;
+    let _upstream = app.accept().await;
+    let head = caller.head().await.expect("an answer");
+    let body = caller.body(&head, "POST").await;
+    assert_eq!((head.status(), reason(&body).as_str()), (408, "request_timeout"));
+}
+
+#[tokio::test]
+async fn more_requests_than_may_wait_for_the_app_are_503() {
+    let app = ManualUpstream::start().await;
+    let scene = Scene::with(&public(app.port()), |options| options.limits.upstream_connections = 1).await;
+    let mut first = Raw::connect(scene.address()).await;
+    first.send(request("GET", "/first", &[], "")).await;
+    let mut upstream = app.accept().await;
+    upstream.head().await.expect("a request");
+    let (head, body) = scene.get("/second", &[]).await;
+    assert_eq!((head.status(), reason(&body).as_str()), (503, "overloaded"));
+    assert_eq!(head.header("retry-after"), Some("1"));
+    upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(first.head().await.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn more_connections_than_the_limit_are_turned_away_and_room_is_found_again() {
+    let app = Upstream::start(|_| ok("")).await;
+    let scene = Scene::with(&public(app.port()), |options| options.limits.connections = 1).await;
+    let mut first = Raw::connect(scene.address()).await;
+    first.send(request("GET", "/", &[], "")).await;
+    assert_eq!(first.head().await.expect("an answer").status(), 200);
+    let mut second = Raw::connect(scene.address()).await;
+    let head = second.head().await.expect("an answer without a request");
+    assert_eq!((head.status(), head.header("connection")), (503, Some("close")));
+    assert_eq!(reason(&second.body(&head, "GET").await), "overloaded");
+    drop(first);
+    eventually("room", PATIENCE, || async {
+        let (head, _) = scene.get("/", &[]).await;
+        if head.status() == 200 { Ok(()) } else { Err(head.start_line().to_owned()) }
+    })
+    .await;
+    assert!(scene.metrics().await.contains("tollgate_connections_shed_total"));
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_closes_the_connection() {
+    let app = Upstream::start(|_| ok("")).await;
+    let scene = Scene::with(&public(app.port()), |options| options.limits.head = Duration::from_millis(200)).await;
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send("GET / HTTP/1.1\r\nhost: a\r\nx-slow: ").await;
+    assert!(caller.is_closed().await);
+    assert!(app.arrived().is_empty());
+}

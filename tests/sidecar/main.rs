@@ -1,0 +1,18 @@
+//! The sidecar in process, over real sockets: callers that send whatever bytes they like, an app that records what
+//! arrives, an issuer with faults on demand.
+
+mod admin;
+mod auth;
+mod broker;
+mod drain;
+mod failures;
+mod forwarding;
+mod framing;
+mod headers;
+mod introspection;
+mod keys;
+mod log;
+mod routes;
+mod scene;
+mod streaming;
+mod world;
