@@ -16,8 +16,7 @@ use crate::reason::Reason;
 /// A description is a sentence; more would be a page of somebody's.
 const LONGEST_DESCRIPTION: usize = 300;
 
-/// What the caller gets, and the reason when it is no token.
-#[derive(Debug)]
+/// What the caller gets, and the reason when it is no token. It may hold a token: there is no `Debug`.
 pub struct BrokerAnswer {
     /// The whole answer.
     pub response: Response<Full<Bytes>>,

@@ -44,8 +44,7 @@ pub(super) struct Http {
     slots: Semaphore,
 }
 
-/// An answer below 500 that is not 429.
-#[derive(Debug)]
+/// An answer below 500 that is not 429. Its body may hold a token: there is no `Debug`.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) cache_control: Option<HeaderValue>,
