@@ -52,6 +52,12 @@ impl Claims {
         self.text("iss")?.ok_or_else(|| Rejection::new(Reason::IssuerMismatch, "The token names no issuer."))
     }
 
+    /// A claim as the log may show it: cut short, for it is a stranger's text.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        const LONGEST: usize = 200;
+        self.0.get(name).map(ToString::to_string).unwrap_or_default().chars().take(LONGEST).collect()
+    }
+
     /// Judges the claims of an access token whose `iss` is this issuer.
     pub(crate) fn judge_token(&self, rules: &Rules<'_>, now: SystemTime) -> Judgement<Facts> {
         self.check_kind(rules, false)?;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::claims::Claims;
 use super::decision_cache::{Decision, DecisionCache};
 use super::metrics::AuthMetrics;
-use super::{json, rules};
+use super::{Asked, json, rules};
 use crate::identity::Identity;
 use crate::idp::{IdpError, Issuer, Key, Reply, SingleFlight, TokenDigest};
 use crate::reason::Reason;
@@ -69,15 +69,14 @@ impl Introspector {
         (now < refusal.until).then_some(refusal.rejection)
     }
 
-    /// Asks `issuer` about `token`, or joins those who already do. Good answers go into the decision cache.
-    pub(crate) async fn ask(
+    /// Asks `issuer` about a token, or joins those who already do. Good answers go into the decision cache.
+    pub(super) async fn ask(
         &self,
         issuer: &Arc<Issuer>,
-        token: &str,
-        digest: TokenDigest,
+        asked: Asked<'_>,
         known: Known,
-        now: SystemTime,
     ) -> Result<Arc<Identity>, Rejection> {
+        let Asked { token, digest, now, .. } = asked;
         let work = || {
             let (shared, issuer, token) = (Arc::clone(&self.shared), Arc::clone(issuer), token.to_owned());
             async move { shared.ask(&issuer, &token, digest, known, now).await }
@@ -111,14 +110,15 @@ impl Shared {
             }
             Err(rejection) => {
                 self.metrics.introspected(issuer.name(), rejection.reason.as_str());
+                let mut until = now + REFUSED_FOR;
                 if rejection.reason == Reason::Inactive {
                     issuer.issued().mark_inactive(&digest);
+                    // A token that was good once does not come back to life. Other refusals may be the fault of the
+                    // issuer's settings, which somebody may be mending.
+                    if let Known::Sound { identity, .. } = &known {
+                        until = expiry(identity).map_or(until, |exp| exp + issuer.clock_skew());
+                    }
                 }
-                let until = match known {
-                    Known::Sound { identity, .. } => expiry(&identity).map(|exp| exp + issuer.clock_skew()),
-                    Known::Nothing => None,
-                };
-                let until = until.unwrap_or(now + REFUSED_FOR);
                 self.refusals.insert(digest, Refusal { rejection: rejection.clone(), until });
             }
         }

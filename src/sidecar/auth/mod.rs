@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use http::HeaderMap;
 use tokio::time::Instant;
 use tollgate_contract::ValidationMode;
+use tracing::debug;
 
 pub use self::metrics::AuthMetrics;
 
@@ -33,6 +34,16 @@ pub struct Authenticator {
     decisions: Arc<DecisionCache>,
     introspector: Introspector,
     metrics: AuthMetrics,
+}
+
+/// A token to judge, and when.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    token: &'a str,
+    digest: TokenDigest,
+    now: SystemTime,
+    /// The same moment on the clock that waits are measured by.
+    arrival: Instant,
 }
 
 /// A token that is good under its issuer's key.
@@ -63,66 +74,78 @@ impl Authenticator {
         }
         self.metrics.cache_misses.inc();
         // Boxed: the way through the caches stays small, and only this one is long.
-        Box::pin(self.judge(token, digest, now)).await
+        Box::pin(self.judge(Asked { token, digest, now, arrival: Instant::now() })).await
     }
 
-    async fn judge(&self, token: &str, digest: TokenDigest, now: SystemTime) -> Result<Arc<Identity>, Rejection> {
-        let arrival = Instant::now();
-        if let Some(rejection) = self.introspector.refused(&digest, now) {
+    async fn judge(&self, asked: Asked<'_>) -> Result<Arc<Identity>, Rejection> {
+        if let Some(rejection) = self.introspector.refused(&asked.digest, asked.now) {
             return Err(rejection);
         }
-        let unreadable = match Shape::of(token) {
+        let unreadable = match Shape::of(asked.token) {
             Shape::Opaque => Rejection::new(Reason::MalformedToken, "The token is no signed JWT."),
             Shape::Encrypted => {
                 Rejection::new(Reason::EncryptedToken, "The token is encrypted, and there is no key to read it.")
             }
-            Shape::Signed => match Jws::parse(token) {
-                Ok(jws) => return self.judge_signed(token, &jws, digest, now, arrival).await,
+            Shape::Signed => match Jws::parse(asked.token) {
+                Ok(jws) => return self.judge_signed(asked, &jws).await,
                 Err(rejection) => rejection,
             },
         };
         // What we cannot read may still mean something to the issuer that judges its tokens alone.
         match self.judge_of_opaque_tokens() {
-            Some(issuer) => self.introspector.ask(issuer, token, digest, Known::Nothing, now).await,
+            Some(issuer) => self.introspector.ask(issuer, asked, Known::Nothing).await,
             None => Err(unreadable),
         }
     }
 
-    async fn judge_signed(
+    async fn judge_signed(&self, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Arc<Identity>, Rejection> {
+        let issuer = self.issuer_of(jws)?;
+        let verdict = self.judge_by_mode(issuer, asked, jws).await;
+        if matches!(&verdict, Err(rejection) if rejection.reason == Reason::AudienceMismatch) {
+            debug!(issuer = issuer.name(), aud = jws.claims.shown("aud"), "a token for another audience");
+        }
+        verdict
+    }
+
+    async fn judge_by_mode(
         &self,
-        token: &str,
+        issuer: &Arc<Issuer>,
+        asked: Asked<'_>,
         jws: &Jws<'_>,
-        digest: TokenDigest,
-        now: SystemTime,
-        arrival: Instant,
     ) -> Result<Arc<Identity>, Rejection> {
-        let org = self.judge_of_opaque_tokens().filter(|issuer| issuer.is_org_server());
-        let named = jws.claims.issuer().map(|iss| self.issuers.of_token(iss));
-        let issuer = match (named, org) {
-            (Ok(Some(issuer)), _) => issuer,
-            // By Okta's word, nothing in an org server's token means anything to us, its `iss` included.
-            (_, Some(org)) => org,
-            (Ok(None), None) => {
-                return Err(Rejection::new(Reason::IssuerMismatch, "The token is of an issuer that is not accepted."));
-            }
-            (Err(rejection), None) => return Err(rejection),
-        };
         match issuer.mode() {
             ValidationMode::Local => {
-                let Sound { identity, key } = check_locally(issuer, jws, now, arrival).await?;
-                let fresh_until = expiry(&identity).map_or(now, |exp| exp + issuer.clock_skew());
-                self.decisions.remember(digest, Decision::new(Arc::clone(&identity), Some(key), fresh_until), now);
+                let Sound { identity, key } = check_locally(issuer, asked, jws).await?;
+                let fresh_until = expiry(&identity).map_or(asked.now, |exp| exp + issuer.clock_skew());
+                let decision = Decision::new(Arc::clone(&identity), Some(key), fresh_until);
+                self.decisions.remember(asked.digest, decision, asked.now);
                 Ok(identity)
             }
             ValidationMode::LocalAndIntrospection => {
-                let Sound { identity, key } = check_locally(issuer, jws, now, arrival).await?;
+                let Sound { identity, key } = check_locally(issuer, asked, jws).await?;
                 let known = Known::Sound { identity, key, answer_speaks: false };
-                self.introspector.ask(issuer, token, digest, known, now).await
+                self.introspector.ask(issuer, asked, known).await
             }
             ValidationMode::Introspection => {
-                let known = if issuer.is_org_server() { Known::Nothing } else { look_at(issuer, jws, now)? };
-                self.introspector.ask(issuer, token, digest, known, now).await
+                let known = if issuer.is_org_server() { Known::Nothing } else { look_at(issuer, asked, jws)? };
+                self.introspector.ask(issuer, asked, known).await
             }
+        }
+    }
+
+    /// The issuer that a signed token names.
+    fn issuer_of(&self, jws: &Jws<'_>) -> Result<&Arc<Issuer>, Rejection> {
+        let org = self.judge_of_opaque_tokens().filter(|issuer| issuer.is_org_server());
+        match (jws.claims.issuer().map(|iss| self.issuers.of_token(iss)), org) {
+            (Ok(Some(issuer)), _) => Ok(issuer),
+            // By Okta's word, nothing in an org server's token means anything to us, its `iss` included.
+            (_, Some(org)) => Ok(org),
+            (Ok(None), None) => {
+                // The commonest mistake of set-ups: an org server's token, or a slash too many. An iss is no secret.
+                debug!(iss = jws.claims.shown("iss"), "a token of an issuer that the policy does not name");
+                Err(Rejection::new(Reason::IssuerMismatch, "The token is of an issuer that is not accepted."))
+            }
+            (Err(rejection), None) => Err(rejection),
         }
     }
 
@@ -134,11 +157,11 @@ impl Authenticator {
 
 /// Header, claims, then signature: a token that is refused anyway costs no signature check, and above all no fetch of
 /// keys.
-async fn check_locally(issuer: &Issuer, jws: &Jws<'_>, now: SystemTime, arrival: Instant) -> Result<Sound, Rejection> {
+async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Sound, Rejection> {
     jws.check_header()?;
-    let facts = jws.claims.judge_token(&rules(issuer), now)?;
+    let facts = jws.claims.judge_token(&rules(issuer), asked.now)?;
     let identity = facts.into_identity(issuer.name(), issuer.url_header())?;
-    let set = issuer.keys().holding(jws.kid(), arrival).await.map_err(|missing| no_key(&missing))?;
+    let set = issuer.keys().holding(jws.kid(), asked.arrival).await.map_err(|missing| no_key(&missing))?;
     let signed_by = set.candidates(jws.kid()).find(|key| jws.is_signed_by(key));
     let key = signed_by.ok_or_else(bad_signature)?;
     Ok(Sound { identity: Arc::new(identity), key: Arc::clone(key) })
@@ -146,9 +169,9 @@ async fn check_locally(issuer: &Issuer, jws: &Jws<'_>, now: SystemTime, arrival:
 
 /// What can be said of a token whose issuer alone judges it: refused when certainly bad, sound when all checks out with
 /// a key that is known already, else nothing.
-fn look_at(issuer: &Issuer, jws: &Jws<'_>, now: SystemTime) -> Result<Known, Rejection> {
+fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Known, Rejection> {
     let rules = rules(issuer);
-    jws.claims.refuse_certainly_bad(&rules, now)?;
+    jws.claims.refuse_certainly_bad(&rules, asked.now)?;
     let set = issuer.keys().current();
     let mut candidates = set.candidates(jws.kid()).peekable();
     if !jws.names_our_algorithm() || jws.kid().is_none() || candidates.peek().is_none() {
@@ -157,7 +180,7 @@ fn look_at(issuer: &Issuer, jws: &Jws<'_>, now: SystemTime) -> Result<Known, Rej
     let key = candidates.find(|key| jws.is_signed_by(key)).ok_or_else(bad_signature)?;
     let identity = jws
         .check_header()
-        .and_then(|()| jws.claims.judge_token(&rules, now))
+        .and_then(|()| jws.claims.judge_token(&rules, asked.now))
         .and_then(|facts| facts.into_identity(issuer.name(), issuer.url_header()));
     Ok(match identity {
         Ok(identity) => Known::Sound { identity: Arc::new(identity), key: Arc::clone(key), answer_speaks: true },

@@ -50,7 +50,7 @@ impl Issued {
 
 /// Tokens by request.
 pub(super) struct TokenCache {
-    /// Random and of this process only: a digest tells nobody a secret, not even in a memory dump's reader's tables.
+    /// Random and of this process only: without it a digest cannot be tried against guessed secrets.
     key: Key,
     tokens: Cache<RequestDigest, Arc<Issued>>,
 }

@@ -12,7 +12,7 @@ pub(super) struct Health {
     state: Mutex<State>,
 }
 
-#[derive(Default, Clone, Copy)]
+#[derive(Default, Clone, Copy, PartialEq)]
 struct State {
     /// How loading metadata and keys went.
     keys: Option<ProblemCode>,
@@ -27,8 +27,8 @@ impl Health {
         self.change(|state| note(&mut state.keys, outcome));
     }
 
-    /// A question about a token, asked as our own client, has ended.
-    pub(super) fn record_question(&self, outcome: Result<(), &IdpError>) {
+    /// A question about a token, asked as our own client, has ended. True when the problems are others than before.
+    pub(super) fn record_question(&self, outcome: Result<(), &IdpError>) -> bool {
         self.change(|state| match outcome {
             Err(IdpError::ClientRefused) => {
                 state.client_refused = true;
@@ -38,7 +38,7 @@ impl Health {
                 state.client_refused &= outcome.is_err();
                 note(&mut state.questions, outcome);
             }
-        });
+        })
     }
 
     /// Other credentials are mounted: what was said of the old ones is void.
@@ -54,9 +54,12 @@ impl Health {
         problems
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut State)) -> bool {
         // A panic elsewhere leaves plain values behind, any of which is fine.
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *state;
+        change(&mut state);
+        *state != before
     }
 }
 
@@ -79,8 +82,8 @@ mod tests {
     fn a_success_ends_a_problem_of_its_kind_and_a_limit_makes_none() {
         let health = Health::default();
         health.record_keys(Err(&IdpError::Unreachable));
-        health.record_question(Err(&IdpError::Unreachable));
-        health.record_question(Err(&IdpError::Busy));
+        assert!(health.record_question(Err(&IdpError::Unreachable)));
+        assert!(!health.record_question(Err(&IdpError::Busy)));
         assert_eq!(health.problems(), [ProblemCode::IssuerUnreachable]);
         health.record_keys(Ok(()));
         assert_eq!(health.problems().len(), 1, "questions still fail");

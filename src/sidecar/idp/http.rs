@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A caller waits for the answer, so it must end before the caller's own patience does.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Okta allows 75 simultaneous calls for a whole org (35 on the free plan); a pod asks for no more than that.
+/// Okta allows 75 simultaneous calls for a whole org (35 on the free plan); a lane never asks for more.
 const CALLS_IN_FLIGHT: usize = 64;
 
 /// How long a call may queue for its turn.
@@ -41,7 +41,18 @@ const LONGEST_RATE_LIMIT_PAUSE: Duration = Duration::from_secs(120);
 pub(super) struct Http {
     /// Absent while the CA bundle is missing.
     client: ArcSwapOption<Client>,
-    slots: Semaphore,
+    questions: Semaphore,
+    tokens: Semaphore,
+}
+
+/// Calls that callers cause, in lanes of their own: token requests cannot crowd out questions about tokens, and neither
+/// delays metadata and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// What is this token worth?
+    Questions,
+    /// A token for a caller.
+    Tokens,
 }
 
 /// An answer below 500 that is not 429. Its body may hold a token: there is no `Debug`.
@@ -53,7 +64,11 @@ pub(crate) struct Reply {
 
 impl Http {
     pub(super) fn new() -> Self {
-        Self { client: ArcSwapOption::empty(), slots: Semaphore::new(CALLS_IN_FLIGHT) }
+        Self {
+            client: ArcSwapOption::empty(),
+            questions: Semaphore::new(CALLS_IN_FLIGHT),
+            tokens: Semaphore::new(CALLS_IN_FLIGHT),
+        }
     }
 
     /// Takes another CA bundle into use. A bundle that is missing or broken leaves the client as it is.
@@ -84,11 +99,18 @@ impl Http {
 
     pub(super) async fn post_form(
         &self,
+        lane: Lane,
         url: &Url,
         form: &[(&str, &str)],
         authorization: Option<&SecretString>,
     ) -> Result<Reply, IdpError> {
         let authorization = authorization.map(sensitive).transpose()?;
+        let lane = match lane {
+            Lane::Questions => &self.questions,
+            Lane::Tokens => &self.tokens,
+        };
+        let turn = timeout(QUEUE_TIMEOUT, lane.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(IdpError::Busy) };
         self.send(|client| {
             let request = client.post(url.clone()).form(form);
             match &authorization {
@@ -101,8 +123,6 @@ impl Http {
 
     async fn send(&self, request: impl FnOnce(&Client) -> RequestBuilder) -> Result<Reply, IdpError> {
         let client = self.client.load_full().ok_or(IdpError::CaBundleMissing)?;
-        let turn = timeout(QUEUE_TIMEOUT, self.slots.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(IdpError::Busy) };
         let request = request(&client).header(ACCEPT, HeaderValue::from_static("application/json"));
         let mut response = request.send().await.map_err(|error| sort(&error))?;
         let status = response.status();

@@ -32,6 +32,7 @@ use tollgate_contract::{
     ClientAuthMethod, IssuerConfig, IssuerReport, Problem, ProblemCode, SidecarConfig, ValidationMode,
 };
 use tollgate_runtime::files;
+use tracing::{info, warn};
 
 pub use self::metrics::IdpMetrics;
 
@@ -49,7 +50,7 @@ pub(crate) use self::keys::KeySet;
 use self::credentials::{CaBundle, Mounted};
 use self::discovery::{Metadata, Needs};
 use self::health::Health;
-use self::http::Http;
+use self::http::{Http, Lane};
 use self::own_client::OwnClient;
 
 /// How often mounted files are compared: a rotation is taken up within this.
@@ -261,7 +262,12 @@ impl Issuer {
     /// Asks what the token is worth (RFC 7662), as our own client, in the body and never in the URL.
     pub(crate) async fn introspect(&self, token: &str) -> Result<Reply, IdpError> {
         let outcome = self.introspect_once(token).await;
-        self.health.record_question(outcome.as_ref().map(|_| ()));
+        if self.health.record_question(outcome.as_ref().map(|_| ())) {
+            match &outcome {
+                Ok(_) => info!(issuer = self.name(), "questions about tokens are answered again"),
+                Err(error) => warn!(issuer = self.name(), %error, "questions about tokens are not answered"),
+            }
+        }
         outcome
     }
 
@@ -282,7 +288,7 @@ impl Issuer {
     ) -> Result<Reply, IdpError> {
         let metadata = self.metadata.load_full().ok_or(IdpError::Unreachable)?;
         let endpoint = metadata.token_endpoint.as_ref().ok_or(IdpError::BadResponse("there is no token endpoint"))?;
-        self.http.post_form(endpoint, form, authorization).await
+        self.http.post_form(Lane::Tokens, endpoint, form, authorization).await
     }
 
     /// Takes what is mounted into use. What has gone stays in use, and is reported.

@@ -10,7 +10,7 @@ use tollgate_contract::ClientAuthMethod;
 
 use super::credentials::{Credentials, basic};
 use super::error::IdpError;
-use super::http::{Http, Reply};
+use super::http::{Http, Lane, Reply};
 
 /// The own client, as mounted now.
 pub(super) struct OwnClient {
@@ -66,11 +66,13 @@ impl OwnClient {
         let Credentials { client_id, secret, previous_secret } = &self.credentials;
         let secret = previous_secret.as_ref().filter(|_| with_previous).unwrap_or(secret);
         match method {
-            ClientAuthMethod::ClientSecretBasic => http.post_form(url, form, Some(&basic(client_id, secret))).await,
+            ClientAuthMethod::ClientSecretBasic => {
+                http.post_form(Lane::Questions, url, form, Some(&basic(client_id, secret))).await
+            }
             ClientAuthMethod::ClientSecretPost => {
                 let mut form = form.to_vec();
                 form.extend([("client_id", client_id.as_str()), ("client_secret", secret.expose_secret())]);
-                http.post_form(url, &form, None).await
+                http.post_form(Lane::Questions, url, &form, None).await
             }
         }
     }

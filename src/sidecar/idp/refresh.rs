@@ -28,11 +28,14 @@ const LAST_RETRY: Duration = Duration::from_secs(15);
 pub(super) async fn keep_fresh(issuer: Arc<Issuer>, shutdown: CancellationToken) {
     let mut failures = 0;
     let mut loaded = false;
+    let mut doubts = false;
     loop {
         let outcome = tokio::select! {
             () = shutdown.cancelled() => return,
-            outcome = refresh(&issuer, failures > 0) => outcome,
+            outcome = refresh(&issuer, doubts) => outcome,
         };
+        // Where the endpoints answer nonsense, they may have moved.
+        doubts = matches!(outcome, Err(IdpError::BadResponse(_)));
         issuer.metrics.refreshed(issuer.name(), outcome.as_ref().map(|_| ()));
         let pause = match outcome {
             Ok(life) => {
@@ -98,10 +101,10 @@ async fn until_due(issuer: &Issuer, next: Instant) {
     }
 }
 
-/// One attempt: metadata where it is missing (or `again`), then keys. Returns how long the keys are good for.
-async fn refresh(issuer: &Issuer, again: bool) -> Result<Duration, IdpError> {
+/// One attempt: metadata where it is missing or in doubt, then keys. Returns how long the keys are good for.
+async fn refresh(issuer: &Issuer, doubts: bool) -> Result<Duration, IdpError> {
     let begun = issuer.keys.begin(Instant::now());
-    let outcome = attempt(issuer, again).await;
+    let outcome = attempt(issuer, doubts).await;
     issuer.health.record_keys(outcome.as_ref().map(|_| ()));
     match outcome {
         Ok((keys, life)) => {
@@ -119,10 +122,14 @@ async fn refresh(issuer: &Issuer, again: bool) -> Result<Duration, IdpError> {
     }
 }
 
-async fn attempt(issuer: &Issuer, again: bool) -> Result<(Option<KeySet>, Duration), IdpError> {
-    if again || issuer.metadata.load().is_none() {
-        let metadata = discover(issuer).await?;
-        issuer.metadata.store(Some(Arc::new(metadata)));
+async fn attempt(issuer: &Issuer, doubts: bool) -> Result<(Option<KeySet>, Duration), IdpError> {
+    let known = issuer.metadata.load().is_some();
+    if !known || doubts {
+        match discover(issuer).await {
+            Ok(metadata) => issuer.metadata.store(Some(Arc::new(metadata))),
+            Err(error) if known => debug!(issuer = issuer.name(), %error, "the metadata stays as it was"),
+            Err(error) => return Err(error),
+        }
     }
     let metadata = issuer.metadata.load_full();
     let Some(jwks_uri) = metadata.as_ref().and_then(|metadata| metadata.jwks_uri.as_ref()) else {
