@@ -6,14 +6,22 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use tests::kubernetes::{Namespace, kubectl};
 use tests::wait::{eventually, throughout};
+use tokio::sync::Mutex;
 
 use crate::caller::Caller;
 
 /// The promise.
 const REPAIR: Duration = Duration::from_secs(5);
 
+/// The promise when the leader is gone without a word.
+const TAKEOVER: Duration = Duration::from_secs(15);
+
+/// Held by the test that needs an operator at work, and by the one that kills it.
+static OPERATOR: Mutex<()> = Mutex::const_new(());
+
 #[tokio::test]
 async fn drift_is_repaired_within_five_seconds() {
+    let _undisturbed = OPERATOR.lock().await;
     let shop = Namespace::create("drift").await;
     shop.apply(&shop.items()).expect("the example is accepted");
     shop.await_ready().await;
@@ -69,6 +77,7 @@ async fn deleting_the_resource_removes_everything_it_owned() {
 
 #[tokio::test]
 async fn killing_the_operator_changes_nothing_for_traffic() {
+    let _alone = OPERATOR.lock().await;
     let shop = Namespace::create("operator").await;
     shop.apply(&shop.items()).expect("the example is accepted");
     shop.await_ready().await;
@@ -83,6 +92,11 @@ async fn killing_the_operator_changes_nothing_for_traffic() {
         if answer.status() == 200 { Ok(()) } else { bail!("{}", answer.status()) }
     })
     .await;
-    let leave = ["-n", "tollgate-system", "rollout", "status", "deployment/tollgate", "--timeout=120s"];
-    kubectl(&leave, None).expect("the operator comes back");
+    let back = ["-n", "tollgate-system", "rollout", "status", "deployment/tollgate", "--timeout=120s"];
+    kubectl(&back, None).expect("the operator comes back");
+    shop.kubectl(&["delete", "networkpolicy", "items"]);
+    eventually("the next leader repairs", TAKEOVER, || async {
+        shop.try_kubectl(&["get", "networkpolicy", "items"]).map(drop)
+    })
+    .await;
 }
