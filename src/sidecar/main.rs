@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tollgate_contract::{LogLevel, names};
 use tollgate_runtime::{files, shutdown, telemetry};
 use tollgate_sidecar::policy::Policy;
@@ -22,6 +22,8 @@ const EXIT_CONFIG: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "tollgate-sidecar", version)]
 struct Flags {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The policy that the operator wrote.
     #[arg(long, default_value_os_t = PathBuf::from(names::POLICY_DIR).join(names::POLICY_FILE))]
     config: PathBuf,
@@ -45,8 +47,20 @@ struct Flags {
     drain_deadline: u64,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tells the sidecar of this container that the pod is going away, so that callers leave before it does. Meant as
+    /// its preStop hook: a native sidecar gets its SIGTERM only when the app has ended.
+    Drain,
+}
+
 fn main() -> ExitCode {
-    match run(&Flags::parse()) {
+    let flags = Flags::parse();
+    let done = match flags.command {
+        Some(Command::Drain) => shutdown::announce().context("telling process 1 to drain"),
+        None => run(&flags),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tollgate-sidecar: {error:#}");
@@ -63,6 +77,7 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
     let policy = Policy::from_file(&config).map_err(StartError::from)?;
     telemetry::init(log_directives(policy.config.log_level)).context("setting up the log")?;
     let stop = shutdown::on_signal().context("watching for signals")?;
+    let announced = shutdown::on_announcement().context("watching for signals")?;
     let sidecar = Sidecar::start(Options {
         config,
         listen: flags.listen,
@@ -84,7 +99,13 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
         api = format_args!("{}/{}", policy.config.namespace, policy.config.name),
         "serving"
     );
-    stop.cancelled().await;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = announced.cancelled() => {
+            sidecar.begin_drain();
+            stop.cancelled().await;
+        }
+    }
     if sidecar.shutdown().await {
         tracing::info!("stopped");
     } else {

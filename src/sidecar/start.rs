@@ -180,6 +180,11 @@ impl Sidecar {
         self.admin_addr
     }
 
+    /// Gets ready to stop: unready, and every answer asks its caller to go elsewhere. Nothing is refused yet.
+    pub fn begin_drain(&self) {
+        self.drain.begin();
+    }
+
     /// Stops: unready at once, no new connections after the lead, the rest cut at the deadline. Returns whether every
     /// request in flight was finished.
     pub async fn shutdown(mut self) -> bool {

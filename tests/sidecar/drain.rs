@@ -66,6 +66,19 @@ async fn during_the_lead_callers_are_served_and_asked_to_leave() {
 }
 
 #[tokio::test]
+async fn an_announced_stop_asks_callers_to_leave_and_refuses_nobody() {
+    let app = Upstream::start(|_| ok("hello")).await;
+    let scene = Scene::start(&public(app.port())).await;
+    scene.sidecar.begin_drain();
+    for _ in 0..3 {
+        let (head, _) = scene.get("/", &[]).await;
+        assert_eq!((head.status(), head.header("connection")), (200, Some("close")));
+    }
+    assert_eq!(scene.admin("/readyz").await.0.status(), 503);
+    assert_eq!(scene.admin("/livez").await.0.status(), 200);
+}
+
+#[tokio::test]
 async fn a_request_that_does_not_end_is_cut_at_the_deadline() {
     let app = ManualUpstream::start().await;
     let times = DrainTimes { lead: Duration::ZERO, deadline: Duration::from_millis(300) };

@@ -45,6 +45,10 @@ const MEANINGFUL: [&str; 18] = [
     "traceparent",
 ];
 
+/// Make some frameworks serve another method or path than the one that was judged.
+const OVERRIDES: [&str; 5] =
+    ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+
 /// How the caller is connected, as header values made once a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
@@ -84,8 +88,10 @@ pub(crate) fn for_app(
     identity: Option<&IdentityHeaders>,
 ) {
     let wants_trailers = headers.get_all(header::TE).iter().any(|te| lists(te, "trailers"));
-    remove_hop_by_hop(headers);
-    remove_untrusted(headers);
+    remove_named_by_connection(headers);
+    remove_where(headers, |name| is_hop_by_hop(name) || is_untrusted(name));
+    // At once what the lines below add, so that the map grows once.
+    headers.reserve(10);
     if wants_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -113,7 +119,8 @@ pub(crate) fn for_app(
 
 /// Makes an answer's headers what the caller may see.
 pub(crate) fn for_caller(headers: &mut HeaderMap, request_id: &HeaderValue) {
-    remove_hop_by_hop(headers);
+    remove_named_by_connection(headers);
+    remove_where(headers, is_hop_by_hop);
     headers.insert(X_REQUEST_ID, request_id.clone());
 }
 
@@ -124,50 +131,50 @@ pub(crate) fn mark(headers: &mut HeaderMap, request_id: &HeaderValue) {
 
 /// Trailers may carry what only the end of a body can tell, nothing that headers decide (RFC 9110 section 6.5.1).
 pub(crate) fn for_trailers(trailers: &mut HeaderMap) {
-    remove_hop_by_hop(trailers);
-    remove_untrusted(trailers);
-    for name in MEANINGFUL {
-        trailers.remove(name);
-    }
+    remove_named_by_connection(trailers);
+    remove_where(trailers, |name| is_hop_by_hop(name) || is_untrusted(name) || MEANINGFUL.contains(&name));
 }
 
-/// RFC 9110 section 7.6.1. `Expect` ends here too: we say 100 when we begin to read the body. `Upgrade` is dropped.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    while let Some(connection) = headers.remove(header::CONNECTION) {
-        for name in connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            // Host is not a header of the hop whatever somebody says.
-            if let Ok(name) = HeaderName::from_bytes(name)
-                && name != header::HOST
-            {
-                headers.remove(name);
-            }
-        }
+/// RFC 9110 section 7.6.1: what `Connection` names is for this hop alone, whatever it is.
+fn remove_named_by_connection(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        // The usual options name no header of ours to keep.
+        .filter(|name| !name.eq_ignore_ascii_case(b"close") && !name.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        // Host is not a header of the hop whatever somebody says.
+        .filter(|name| *name != header::HOST)
+        .collect();
+    for name in named {
+        headers.remove(name);
     }
-    remove_where(headers, |name| {
-        matches!(
-            name,
-            "keep-alive"
-                | "proxy-connection"
-                | "proxy-authorization"
-                | "transfer-encoding"
-                | "te"
-                | "upgrade"
-                | "http2-settings"
-                | "expect"
-        )
-    });
+    headers.remove(header::CONNECTION);
+}
+
+/// `Expect` ends here too: we say 100 when we begin to read the body. `Upgrade` is dropped.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "expect"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// What a caller must not be able to say to the app.
-fn remove_untrusted(headers: &mut HeaderMap) {
-    remove_where(headers, |name| {
-        is_ours(name)
-            || matches!(
-                name,
-                "x-http-method-override" | "x-http-method" | "x-method-override" | "x-original-url" | "x-rewrite-url"
-            )
-            || (is_odd(name) && resembles_meaningful(name))
-    });
+fn is_untrusted(name: &str) -> bool {
+    let resembles_any = |known: &[&str]| known.iter().any(|known| resembles(name, known));
+    is_ours(name)
+        || OVERRIDES.contains(&name)
+        || (is_odd(name) && (resembles_any(&MEANINGFUL) || resembles_any(&OVERRIDES)))
 }
 
 /// Removes by name; allocates only where there is something to remove.
@@ -185,11 +192,6 @@ fn is_ours(name: &str) -> bool {
 /// Holds a character other than letters, digits and `-`.
 fn is_odd(name: &str) -> bool {
     name.bytes().any(|byte| !(byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'))
-}
-
-fn resembles_meaningful(name: &str) -> bool {
-    let overrides = ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
-    MEANINGFUL.iter().chain(&overrides).any(|known| resembles(name, known))
 }
 
 /// Whether two lower-case names are the same when every character that is no letter or digit counts as `-`.
@@ -316,8 +318,9 @@ mod tests {
         let headers = forwarded(
             &[
                 ("connection", "close, X-Secret,x-tollgate-subject , X-Forwarded-For,host"),
-                ("connection", "keep-alive"),
+                ("connection", "keep-alive, X-Second-Secret"),
                 ("x-secret", "1"),
+                ("x-second-secret", "2"),
                 ("x-tollgate-subject", "admin"),
                 ("x-forwarded-for", "6.6.6.6"),
                 ("keep-alive", "timeout=5"),
