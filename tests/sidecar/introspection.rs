@@ -292,3 +292,30 @@ async fn missing_credentials_are_reported_and_taken_when_they_appear() {
     world.await_problems(&[]).await;
     assert_eq!(world.get(&token).await.status, 200);
 }
+
+#[tokio::test]
+async fn opaque_tokens_go_to_the_one_issuer_that_judges_alone() {
+    let opaque = FakeIssuer::start().await;
+    let (url, ca) = (opaque.url(), opaque.ca_file().display().to_string());
+    opaque.client("0oaApi", &["api-secret"]);
+    let world = World::start(FakeIssuer::start().await, ValidationMode::Local, |config| {
+        let mut second = config.issuers[0].clone();
+        second.name = "opaque".into();
+        second.url = url;
+        second.ca_file = Some(ca);
+        second.validation = ValidationMode::Introspection;
+        config.issuers.push(second);
+    })
+    .await;
+    world.await_ready().await;
+    opaque.answer("opaque-token", opaque.token().answer());
+    let answer = world.get("opaque-token").await;
+    assert_eq!((answer.status, &answer.body["issuer"]), (200, &json!(opaque.url())));
+    assert_eq!(world.get("another-token").await.verdict(), (401, "inactive"));
+    assert_eq!(world.get(&world.issuer.token().signed()).await.status, 200, "the other issuer's JWTs stay local");
+    assert_eq!((world.issuer.hits(Endpoint::Introspect), opaque.hits(Endpoint::Introspect)), (0, 2));
+    // A token that says it is of the local issuer is judged locally, whatever the other would say of it.
+    let forged = world.issuer.token().signed_by(tests::mint::other_key());
+    opaque.answer(&forged, opaque.token().answer());
+    assert_eq!(world.get(&forged).await.verdict(), (401, "bad_signature"));
+}

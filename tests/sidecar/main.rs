@@ -14,5 +14,6 @@ mod keys;
 mod log;
 mod routes;
 mod scene;
+mod secrecy;
 mod streaming;
 mod world;

@@ -24,6 +24,8 @@ use tollgate_contract::{
 };
 use tollgate_sidecar::{AccessLogTo, DrainTimes, Limits, Options, Sidecar};
 
+use crate::scene::Log;
+
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running sidecar and what it needs.
@@ -31,6 +33,8 @@ pub(crate) struct World {
     pub(crate) issuer: FakeIssuer,
     /// The folder with this API's own client credentials.
     pub(crate) credentials: tempfile::TempDir,
+    /// What the sidecar wrote to its access log.
+    pub(crate) log: Log,
     sidecar: Sidecar,
     app: App,
     http: reqwest::Client,
@@ -104,20 +108,21 @@ impl World {
             log_level: LogLevel::Info,
         };
         change(&mut config);
+        let log = Log::default();
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let sidecar = Sidecar::start(Options {
             config: config.to_file().expect("JSON").into_bytes(),
             listen: any,
             admin: any,
             pod_uid: "pod-1".into(),
-            access_log: AccessLogTo::Off,
+            access_log: AccessLogTo::Writer(Box::new(log.clone())),
             workers: None,
             limits: Limits::default(),
             drain: DrainTimes { lead: Duration::ZERO, deadline: Duration::from_secs(5) },
         });
         let sidecar = Box::pin(sidecar).await.expect("a sidecar");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { issuer, credentials, sidecar, app, http }
+        Self { issuer, credentials, log, sidecar, app, http }
     }
 
     /// Waits until the sidecar can judge tokens.
@@ -149,6 +154,15 @@ impl World {
             if problems == expected { Ok(()) } else { Err(format!("{problems:?}, not {expected:?}")) }
         })
         .await;
+    }
+
+    /// Everything that the admin port serves to whoever asks.
+    pub(crate) async fn admin_pages(&self) -> String {
+        let mut pages = String::new();
+        for path in ["/livez", "/readyz", "/metrics", "/config"] {
+            pages += &self.admin(path).await.text().await.expect("a page");
+        }
+        pages
     }
 
     /// One metric's value, 0 when it is not there. `name` holds the labels, as they are printed.

@@ -329,3 +329,47 @@ impl Issuer {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tollgate_contract::IntrospectionConfig;
+
+    use super::*;
+
+    fn start(url: &str, allow_http: bool) -> Result<Issuer, StartError> {
+        let config = IssuerConfig {
+            name: "okta".into(),
+            url: url.into(),
+            audiences: vec!["api://default".into()],
+            validation: ValidationMode::Local,
+            client: None,
+            introspection: IntrospectionConfig { cache_millis: 0 },
+            clock_skew_seconds: 60,
+            ca_file: None,
+            allow_http,
+        };
+        Issuer::new(&config, false, IdpMetrics::default())
+    }
+
+    #[test]
+    fn issuers_without_https_or_without_sense_are_refused() {
+        assert!(start("https://acme.okta.com/oauth2/default", false).is_ok());
+        assert!(matches!(start("http://acme.example", false), Err(StartError::Insecure { .. })));
+        assert!(start("http://acme.example", true).is_ok(), "the operator's own decision");
+        assert!(matches!(start("ftp://acme.example", true), Err(StartError::Insecure { .. })));
+        for url in ["", "acme.okta.com", "https://", "https://acme.example/?x=1", "https://acme.example/#x", "mailto:x"]
+        {
+            assert!(matches!(start(url, false), Err(StartError::BadUrl { .. })), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_org_servers_keys_judge_nothing_where_it_is_asked() {
+        for (url, uses_keys) in [("https://acme.okta.com", false), ("https://acme.okta.com/oauth2/default", true)] {
+            let mut config = start(url, false).ok().unwrap().config;
+            config.validation = ValidationMode::Introspection;
+            let issuer = Issuer::new(&config, false, IdpMetrics::default()).ok().unwrap();
+            assert_eq!((issuer.is_org_server(), issuer.uses_keys()), (!uses_keys, uses_keys), "{url}");
+        }
+    }
+}
