@@ -10,34 +10,52 @@ use crate::rejection::Rejection;
 /// Okta's tokens have under 2 KiB, with a user's many groups a few more.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
-/// The token, in the characters of RFC 6750's `b64token`.
-pub(crate) fn extract(headers: &HeaderMap) -> Result<&str, Rejection> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
-        return Err(Rejection::new(Reason::MissingToken, "No access token was sent."));
-    };
-    if values.next().is_some() {
-        return Err(Rejection::new(Reason::BadRequest, "More than one Authorization header was sent."));
+/// What stands after `Bearer` in the one `Authorization` header: not empty of meaning yet, and not too long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Credentials<'a>(&'a [u8]);
+
+impl<'a> Credentials<'a> {
+    /// The credentials of a request.
+    pub(crate) fn of(headers: &'a HeaderMap) -> Result<Self, Rejection> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let Some(value) = values.next() else {
+            return Err(Rejection::new(Reason::MissingToken, "No access token was sent."));
+        };
+        if values.next().is_some() {
+            return Err(Rejection::new(Reason::BadRequest, "More than one Authorization header was sent."));
+        }
+        let value = value.as_bytes();
+        let end_of_scheme = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+        let (scheme, rest) = value.split_at(end_of_scheme);
+        if scheme.eq_ignore_ascii_case(b"DPoP") {
+            let detail = "DPoP is not offered here; send a token that is not bound to a key, as Bearer.";
+            return Err(Rejection::new(Reason::SenderMismatch, detail));
+        }
+        if !scheme.eq_ignore_ascii_case(b"Bearer") {
+            return Err(Rejection::new(Reason::MissingToken, "The Authorization header holds no bearer token."));
+        }
+        let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+        let token = rest.get(spaces..).unwrap_or_default();
+        if token.len() > LONGEST_TOKEN {
+            return Err(Rejection::new(Reason::MalformedToken, "The token is too long."));
+        }
+        Ok(Self(token))
     }
-    let value = value.as_bytes();
-    let end_of_scheme = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
-    let (scheme, rest) = value.split_at(end_of_scheme);
-    if scheme.eq_ignore_ascii_case(b"DPoP") {
-        let detail = "DPoP is not offered here; send a token that is not bound to a key, as Bearer.";
-        return Err(Rejection::new(Reason::SenderMismatch, detail));
+
+    /// The bytes, unchecked: good for a digest and for nothing else.
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        self.0
     }
-    if !scheme.eq_ignore_ascii_case(b"Bearer") {
-        return Err(Rejection::new(Reason::MissingToken, "The Authorization header holds no bearer token."));
+
+    /// The token, in the characters of RFC 6750's `b64token`. Costs a look at each of them, which a token that is
+    /// already known by its digest is spared.
+    pub(crate) fn token(self) -> Result<&'a str, Rejection> {
+        if !is_b64token(self.0) {
+            let detail = "The token is empty or holds characters no token has.";
+            return Err(Rejection::new(Reason::MalformedToken, detail));
+        }
+        std::str::from_utf8(self.0).map_err(|_| Rejection::new(Reason::MalformedToken, "The token is not ASCII."))
     }
-    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
-    let token = rest.get(spaces..).unwrap_or_default();
-    if token.len() > LONGEST_TOKEN {
-        return Err(Rejection::new(Reason::MalformedToken, "The token is too long."));
-    }
-    if !is_b64token(token) {
-        return Err(Rejection::new(Reason::MalformedToken, "The token is empty or holds characters no token has."));
-    }
-    std::str::from_utf8(token).map_err(|_| Rejection::new(Reason::MalformedToken, "The token is not ASCII."))
 }
 
 /// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
@@ -61,7 +79,8 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        extract(&headers).map(str::to_owned).map_err(|rejection| rejection.reason)
+        let token = Credentials::of(&headers).and_then(Credentials::token);
+        token.map(str::to_owned).map_err(|rejection| rejection.reason)
     }
 
     #[test]

@@ -86,10 +86,10 @@ mod tests {
     #[test]
     fn a_verdict_holds_until_it_is_no_longer_fresh() {
         let cache = DecisionCache::new();
-        let token = TokenDigest::of("t");
+        let token = TokenDigest::of(b"t");
         cache.remember(token, Decision::new(identity(), None, at(100)), at(50));
         assert!(cache.find(&token, at(99)).is_some());
-        assert!(cache.find(&TokenDigest::of("other"), at(99)).is_none());
+        assert!(cache.find(&TokenDigest::of(b"other"), at(99)).is_none());
         assert!(cache.find(&token, at(100)).is_none());
         cache.remember(token, Decision::new(identity(), None, at(100)), at(100));
         assert!(cache.find(&token, at(99)).is_none(), "it was for one request only");
@@ -103,7 +103,7 @@ mod tests {
         let old = parse(RsaKey::first(), "first", &KeySet::default());
         let key = old.candidates(None).next().cloned();
         let cache = DecisionCache::new();
-        let token = TokenDigest::of("t");
+        let token = TokenDigest::of(b"t");
         cache.remember(token, Decision::new(identity(), key, at(100)), at(50));
         assert!(cache.find(&token, at(60)).is_some());
         old.retire_all_but(&parse(RsaKey::second(), "second", &old));

@@ -19,6 +19,7 @@ use tracing::debug;
 
 pub use self::metrics::AuthMetrics;
 
+use self::bearer::Credentials;
 use self::claims::Rules;
 use self::decision_cache::{Decision, DecisionCache};
 use self::introspection::{Introspector, Known, expiry};
@@ -66,12 +67,13 @@ impl Authenticator {
     /// # Errors
     /// Why it is refused, or why it could not be judged.
     pub async fn authenticate(&self, headers: &HeaderMap, now: SystemTime) -> Result<Arc<Identity>, Rejection> {
-        let token = bearer::extract(headers)?;
-        let digest = TokenDigest::of(token);
+        let credentials = Credentials::of(headers)?;
+        let digest = TokenDigest::of(credentials.bytes());
         if let Some(identity) = self.decisions.find(&digest, now) {
             self.metrics.cache_hits.inc();
             return Ok(identity);
         }
+        let token = credentials.token()?;
         self.metrics.cache_misses.inc();
         // Boxed: the way through the caches stays small, and only this one is long.
         Box::pin(self.judge(Asked { token, digest, now, arrival: Instant::now() })).await

@@ -160,7 +160,7 @@ mod tests {
         let issued = Issued { token, asked_at: now, fate: tokens.register("t") };
         cache.remember(request, Arc::new(issued), now);
         assert!(cache.find(&request, now).is_some());
-        tokens.mark_inactive(&crate::idp::TokenDigest::of("t"));
+        tokens.mark_inactive(&crate::idp::TokenDigest::of(b"t"));
         assert!(cache.find(&request, now).is_none());
     }
 }

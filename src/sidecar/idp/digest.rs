@@ -7,9 +7,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 pub(crate) struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    pub(crate) fn of(token: &str) -> Self {
+    pub(crate) fn of(token: &[u8]) -> Self {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        bytes.copy_from_slice(digest(&SHA256, token).as_ref());
         Self(bytes)
     }
 }
@@ -20,7 +20,7 @@ mod tests {
 
     #[test]
     fn one_byte_of_difference_is_another_digest() {
-        assert!(TokenDigest::of("abc") == TokenDigest::of("abc"));
-        assert!(TokenDigest::of("abc") != TokenDigest::of("abd"));
+        assert!(TokenDigest::of(b"abc") == TokenDigest::of(b"abc"));
+        assert!(TokenDigest::of(b"abc") != TokenDigest::of(b"abd"));
     }
 }

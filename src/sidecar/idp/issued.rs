@@ -34,7 +34,7 @@ impl IssuedTokens {
     /// Takes note of a token that the broker hands out.
     pub(crate) fn register(&self, token: &str) -> Fate {
         let fate = Fate::default();
-        self.fates.insert(TokenDigest::of(token), fate.clone());
+        self.fates.insert(TokenDigest::of(token.as_bytes()), fate.clone());
         fate
     }
 
@@ -54,8 +54,8 @@ mod tests {
     fn a_mark_reaches_the_token_it_concerns_and_no_other() {
         let issued = IssuedTokens::new();
         let (revoked, other) = (issued.register("revoked"), issued.register("other"));
-        issued.mark_inactive(&TokenDigest::of("revoked"));
-        issued.mark_inactive(&TokenDigest::of("a stranger's"));
+        issued.mark_inactive(&TokenDigest::of(b"revoked"));
+        issued.mark_inactive(&TokenDigest::of(b"a stranger's"));
         assert!(revoked.is_inactive());
         assert!(!other.is_inactive());
     }
