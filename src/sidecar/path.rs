@@ -196,7 +196,8 @@ fn check_segment(segment: &str) -> Result<(), PathError> {
     if is_overlong(&decoded) {
         return Err(PathError::OverlongUtf8);
     }
-    if matches!(before_parameters(&decoded), b"." | b"..") {
+    // Trailing blanks are dropped by some file systems.
+    if matches!(before_parameters(&decoded).trim_ascii_end(), b"." | b"..") {
         return Err(PathError::DotSegment);
     }
     Ok(())
@@ -321,6 +322,8 @@ mod tests {
             ("/docs/..%3Bx/items", DotSegment),
             ("/docs/..%3f/items", DotSegment),
             ("/docs/..%23/items", DotSegment),
+            ("/docs/..%20/items", DotSegment),
+            ("/docs/.%20;x/items", DotSegment),
             // encodings
             ("/%", InvalidEscape),
             ("/%2", InvalidEscape),

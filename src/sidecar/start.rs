@@ -123,6 +123,10 @@ impl Sidecar {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         crypto::install_provider();
         let policy = Policy::from_file(&options.config)?;
+        let app = policy.upstream.port();
+        if [options.listen.port(), options.admin.port()].contains(&app) {
+            return Err(PolicyError::UpstreamPort(app).into());
+        }
         let mut registry = Registry::with_prefix("tollgate");
         let metrics = ProxyMetrics::register(&mut registry, policy.routes.names());
         let background = CancellationToken::new();

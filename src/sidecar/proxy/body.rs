@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::headers;
@@ -48,6 +49,7 @@ pub(crate) struct Download {
 pub(crate) struct Lease {
     pub(crate) sender: SendRequest<Upload>,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) _slot: OwnedSemaphorePermit,
 }
 
 impl Upload {
@@ -129,7 +131,7 @@ impl Download {
     }
 
     fn release(&mut self) {
-        if let Some(Lease { sender, pool }) = self.lease.take() {
+        if let Some(Lease { sender, pool, _slot }) = self.lease.take() {
             pool.checkin(sender);
         }
     }

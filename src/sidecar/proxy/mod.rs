@@ -86,7 +86,7 @@ impl Proxy {
                 Err(Rejection::new(Reason::BadRequest, "The request's body did not arrive in full."))
             }
             Attempt::Lost(error) => {
-                tracing::warn!(%error, "the app did not answer a request");
+                tracing::debug!(%error, "the app did not answer a request");
                 Err(hung_up())
             }
             Attempt::TimedOut(Reason::RequestTimeout) => {
@@ -104,7 +104,7 @@ impl Proxy {
         progress: &Option<Arc<Progress>>,
     ) -> Result<Attempt, Rejection> {
         self.retries.inc();
-        *connection = self.pool.connect().await.map_err(|error| refused(&error))?;
+        self.pool.replace(connection).await.map_err(|error| refused(&error))?;
         Ok(attempt(&mut connection.sender, request, progress.as_deref(), self.response_head).await)
     }
 
@@ -112,13 +112,13 @@ impl Proxy {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Rejection::new(Reason::UpstreamUnreachable, "The API switched protocols unasked."));
         }
-        let sender = connection.sender;
+        let Connection { sender, slot, reused: _ } = connection;
         // A small answer has arrived whole by now, and the connection is free before the caller reads it.
         let lease = if sender.is_ready() {
             self.pool.checkin(sender);
             None
         } else {
-            Some(Lease { sender, pool: Arc::clone(&self.pool) })
+            Some(Lease { sender, pool: Arc::clone(&self.pool), _slot: slot })
         };
         Ok(response.map(|body| Download::new(body, lease)))
     }

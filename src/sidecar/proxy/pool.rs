@@ -23,10 +23,11 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// hyper's least; the app's answer heads are small and bodies are passed on as they come.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Connections of one worker; the slots are shared by all.
+/// Connections of one worker.
 #[derive(Debug)]
 pub(crate) struct Pool {
     address: SocketAddr,
+    /// For connections in use, shared by all workers. Idle ones take none, so that no worker's idle ones starve another.
     slots: Arc<Semaphore>,
     connect_timeout: Duration,
     idle: Mutex<Vec<Idle>>,
@@ -39,6 +40,7 @@ pub(crate) struct Connection {
     pub(crate) sender: SendRequest<Upload>,
     /// It has served a request before, so the app may have hung up meanwhile.
     pub(crate) reused: bool,
+    pub(crate) slot: OwnedSemaphorePermit,
 }
 
 /// Why there is no connection.
@@ -72,15 +74,21 @@ impl Pool {
 
     /// A kept connection, else a new one.
     pub(crate) async fn checkout(&self) -> Result<Connection, ConnectError> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| ConnectError::NoSlot)?;
         match self.reuse() {
-            Some(sender) => Ok(Connection { sender, reused: true }),
-            None => self.connect().await,
+            Some(sender) => Ok(Connection { sender, reused: true, slot }),
+            None => Ok(Connection { sender: self.connect().await?, reused: false, slot }),
         }
     }
 
-    /// A connection that nobody has used.
-    pub(crate) async fn connect(&self) -> Result<Connection, ConnectError> {
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| ConnectError::NoSlot)?;
+    /// Gives up a connection that turned out dead for one that nobody has used.
+    pub(crate) async fn replace(&self, dead: &mut Connection) -> Result<(), ConnectError> {
+        dead.sender = self.connect().await?;
+        dead.reused = false;
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Upload>, ConnectError> {
         let stream = match timeout(self.connect_timeout, TcpStream::connect(self.address)).await {
             Ok(stream) => stream.map_err(ConnectError::Connect)?,
             Err(_) => return Err(ConnectError::Timeout),
@@ -92,8 +100,8 @@ impl Pool {
             .await
             .map_err(ConnectError::Handshake)?;
         self.connects.inc();
-        tokio::spawn(drive(connection, slot));
-        Ok(Connection { sender, reused: false })
+        tokio::spawn(drive(connection));
+        Ok(sender)
     }
 
     /// Keeps a connection whose answer has arrived in full, or will without us.
@@ -147,10 +155,9 @@ impl Pool {
     }
 }
 
-/// Runs a connection to its end and then frees its slot. Its errors reach the request in progress, if there is one.
-async fn drive(connection: http1::Connection<TokioIo<TcpStream>, Upload>, slot: OwnedSemaphorePermit) {
+/// Runs a connection to its end. Its errors reach the request in progress, if there is one.
+async fn drive(connection: http1::Connection<TokioIo<TcpStream>, Upload>) {
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection to the app broke");
     }
-    drop(slot);
 }

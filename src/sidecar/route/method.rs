@@ -44,6 +44,13 @@ impl MethodSet {
         NAMES.iter().position(|known| *known == name).map(|at| Self(1 << at))
     }
 
+    /// Whether a method is one of HTTP's own but for upper and lower case.
+    #[must_use]
+    pub fn is_miswritten(method: &Method) -> bool {
+        let like = |known: &&str| method.as_str().eq_ignore_ascii_case(known) && method.as_str() != *known;
+        NAMES.iter().chain(&["CONNECT", "TRACE"]).any(like)
+    }
+
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(self) -> bool {

@@ -21,6 +21,11 @@ pub(crate) fn check(parts: &Parts) -> Result<Option<&HeaderValue>, Refusal<'stat
         let rejection = Rejection::new(Reason::MethodNotAllowed, "CONNECT and TRACE are not served.");
         return Err((rejection, Context::Allow(MethodSet::STANDARD)));
     }
+    // Methods are case-sensitive to us and to HTTP, not to every app: `delete` must not get past a rule for DELETE.
+    if MethodSet::of(&parts.method).is_empty() && MethodSet::is_miswritten(&parts.method) {
+        let rejection = Rejection::new(Reason::BadRequest, "Write the method in capitals.");
+        return Err((rejection, Context::None));
+    }
     if head_bytes(parts) > MAX_HEAD_BYTES {
         return Err((Rejection::new(Reason::HeadersTooLarge, "The headers are over 32 KiB."), Context::None));
     }
@@ -116,6 +121,14 @@ mod tests {
             let refused = checked(method, target, &["api.test"], Version::HTTP_11);
             assert_eq!(refused, Err(Reason::MethodNotAllowed), "{method}");
         }
+    }
+
+    #[test]
+    fn a_method_in_other_letters_is_refused_and_an_unknown_one_is_not() {
+        for method in ["get", "Delete", "pOST", "trace", "connect"] {
+            assert_eq!(checked(method, "/a", &["api.test"], Version::HTTP_11), Err(Reason::BadRequest), "{method}");
+        }
+        assert_eq!(checked("PROPFIND", "/a", &["api.test"], Version::HTTP_11), Ok(()));
     }
 
     #[test]

@@ -69,11 +69,18 @@ pub(crate) async fn run(listener: TcpListener, gate: Arc<Gate>, limit: Connectio
 }
 
 async fn accept(listener: TcpListener, gate: &Arc<Gate>, limit: &ConnectionLimit, connections: &TaskTracker) {
+    let mut failing = false;
     loop {
         let (stream, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                failing = false;
+                accepted
+            }
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection");
+                // Said once, not fifty times a second.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "connections cannot be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
