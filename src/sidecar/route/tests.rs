@@ -223,6 +223,17 @@ fn rules_that_differ_in_case_alone_both_hold() {
 }
 
 #[test]
+fn rules_that_differ_in_parameters_alone_both_hold() {
+    let table = table(&[
+        route("open", prefix("/a;b"), &[], Access::Public, &[]),
+        route("scoped", prefix("/a"), &[], Access::Authenticated, &["a"]),
+    ]);
+    for path in ["/a;b", "/a;b/c", "/a", "/a;c"] {
+        assert_eq!(outcome(&table, "GET", path), "a", "{path}");
+    }
+}
+
+#[test]
 fn a_public_root_does_not_open_what_lies_below_a_stricter_rule() {
     let table = table(&[
         route("root", prefix("/"), &[], Access::Public, &[]),
