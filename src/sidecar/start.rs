@@ -189,11 +189,12 @@ impl Sidecar {
         self.drain.begin();
     }
 
-    /// Stops: unready at once, no new connections after the lead, the rest cut at the deadline. Returns whether every
+    /// Stops: unready at once, no new connections after the lead (counted from [`Sidecar::begin_drain`] where that came
+    /// before), the rest cut at the deadline. Returns whether every
     /// request in flight was finished.
     pub async fn shutdown(mut self) -> bool {
-        self.drain.begin();
-        tokio::time::sleep(self.times.lead).await;
+        let begun = self.drain.begin();
+        tokio::time::sleep_until(begun + self.times.lead).await;
         self.drain.close();
         let workers = std::mem::take(&mut self.workers);
         let mut joining = tokio::task::spawn_blocking(move || workers.into_iter().for_each(join));

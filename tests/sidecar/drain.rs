@@ -79,6 +79,22 @@ async fn an_announced_stop_asks_callers_to_leave_and_refuses_nobody() {
 }
 
 #[tokio::test]
+async fn the_lead_counts_from_the_announcement() {
+    let app = Upstream::start(|_| ok("")).await;
+    let lead = Duration::from_secs(2);
+    let scene = Scene::with(&public(app.port()), |options| options.drain.lead = lead).await;
+    let announced = tokio::time::Instant::now();
+    scene.sidecar.begin_drain();
+    eventually("most of the lead to pass", PATIENCE, || async {
+        if announced.elapsed() > lead * 9 / 10 { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    let stopping = tokio::time::Instant::now();
+    assert!(scene.sidecar.shutdown().await);
+    assert!(stopping.elapsed() < lead / 2, "{:?}", stopping.elapsed());
+}
+
+#[tokio::test]
 async fn a_request_that_does_not_end_is_cut_at_the_deadline() {
     let app = ManualUpstream::start().await;
     let times = DrainTimes { lead: Duration::ZERO, deadline: Duration::from_millis(300) };

@@ -1,23 +1,24 @@
 //! The end in three steps, known to everyone who must act on them: begun (unready, answers close their connection),
 //! stop accepting, give up. It decides no times.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Shared by all who take part.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Drain {
-    begun: Arc<AtomicBool>,
+    begun: Arc<OnceLock<Instant>>,
     stop_accepting: CancellationToken,
     give_up: CancellationToken,
 }
 
 impl Drain {
-    /// Step 1: readiness ends; callers are asked to go elsewhere, and are still served.
-    pub(crate) fn begin(&self) {
-        self.begun.store(true, Ordering::Release);
+    /// Step 1: readiness ends; callers are asked to go elsewhere, and are still served. Says since when, as it may have
+    /// been taken before.
+    pub(crate) fn begin(&self) -> Instant {
+        *self.begun.get_or_init(Instant::now)
     }
 
     /// Step 2: no new connections; open ones end with their request in progress.
@@ -34,7 +35,7 @@ impl Drain {
 
     /// Whether step 1 was taken.
     pub(crate) fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Acquire)
+        self.begun.get().is_some()
     }
 
     /// Waits for step 2.
