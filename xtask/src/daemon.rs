@@ -10,8 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::process;
-use crate::wait;
+use crate::{interrupt, process, wait};
 
 /// A process that we started, in this run or in an earlier one.
 #[derive(Debug)]
@@ -113,6 +112,16 @@ impl Daemon {
         let log = state.join("log").join(&name).with_extension("log");
         let (pid, started) = (pid.parse().ok()?, started.parse().ok()?);
         Some(Self { name, pid, started, record: record.to_path_buf(), log, child: None })
+    }
+}
+
+/// Adds the end of the log of the process to blame to an error, unless it was us who gave up.
+pub(crate) fn blame(error: anyhow::Error, daemons: &[Daemon], name: &str) -> anyhow::Error {
+    match daemons.iter().find(|daemon| daemon.name == name) {
+        Some(daemon) if interrupt::check().is_ok() => {
+            error.context(format!("the log of {name} ends with:\n{}\n", daemon.log_tail()))
+        }
+        _ => error,
     }
 }
 

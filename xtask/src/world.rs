@@ -49,7 +49,9 @@ impl World {
         let prepared =
             world.refuse_strangers().and_then(|()| world.target.load(&images)).and_then(|()| world.populate());
         if let Err(error) = prepared {
-            world.explain();
+            if interrupt::check().is_ok() {
+                world.explain();
+            }
             world.end(keep)?;
             return Err(error);
         }

@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
-
 use super::pki::{Pki, Subject};
 use super::watchdog::Watchdog;
-use crate::daemon::Daemon;
+use crate::daemon::{self, Daemon};
 use crate::{process, toolchain, wait};
 
 /// Generous: a busy two-core machine starts the API server in 4 s to 20 s.
@@ -229,8 +227,7 @@ impl Site {
             let mut ask = self.kubectl()?;
             Ok(process::succeeds(ask.args(["get", "--raw", "/readyz", "--request-timeout=2s"])).then_some(()))
         });
-        let api_server = daemons.iter().find(|daemon| daemon.name() == "kube-apiserver");
-        ready.with_context(|| api_server.map(Daemon::log_tail).unwrap_or_default())
+        ready.map_err(|error| daemon::blame(error, daemons, "kube-apiserver"))
     }
 }
 

@@ -14,7 +14,7 @@ use super::node::{self, Node};
 use super::{network, pause, teardown};
 use crate::daemon::Daemon;
 use crate::toolchain::apt;
-use crate::{console, paths, process, toolchain};
+use crate::{console, interrupt, paths, process, toolchain};
 
 /// A path longer than this makes the socket of containerd longer than the 107 bytes that the kernel takes.
 const LONGEST_STATE_PATH: usize = 70;
@@ -51,7 +51,12 @@ impl LocalCluster {
         apt::ensure(&[apt::CLUSTER])?;
         toolchain::ensure(&toolchain::ALL.map(|tool| tool.name))?;
         teardown::remove(&cluster.state).context("removing what an earlier cluster left")?;
-        console::step("starting Kubernetes", || cluster.start())?;
+        if let Err(error) = console::step("starting Kubernetes", || cluster.start()) {
+            interrupt::forget();
+            let logs = cluster.keep_logs();
+            teardown::remove(&cluster.state)?;
+            return Err(error.context(format!("the local cluster did not start; its logs are in {}", logs.display())));
+        }
         Ok(cluster)
     }
 
@@ -146,6 +151,14 @@ impl LocalCluster {
                 let ask = kubectl.args(["get", "node", node::NODE, "--request-timeout=5s", "--output", condition]);
                 process::capture(ask).is_ok_and(|status| status == "True")
             })
+    }
+
+    /// Moves the logs out of what is about to be removed.
+    fn keep_logs(&self) -> PathBuf {
+        let kept = paths::cache().join("failed-cluster-log");
+        let _ = fs::remove_dir_all(&kept);
+        let _ = fs::rename(self.logs(), &kept);
+        kept
     }
 
     /// Two runs at once would fight over the bridge.

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::control_plane::{Site, free_port};
 use super::network::{self, BRIDGE, HOST, POD_RANGE, POD_SUBNET};
 use super::pki::{Pki, Subject};
-use crate::daemon::Daemon;
+use crate::daemon::{self, Daemon};
 use crate::{process, toolchain, wait};
 
 pub(crate) const NODE: &str = "local";
@@ -211,8 +210,7 @@ impl Node<'_> {
             let answer = process::capture(ask.args(["get", "node", NODE, "--output", condition]));
             Ok(answer.is_ok_and(|status| status == "True").then_some(()))
         });
-        let kubelet = daemons.iter().find(|daemon| daemon.name() == "kubelet");
-        ready.with_context(|| kubelet.map(Daemon::log_tail).unwrap_or_default())
+        ready.map_err(|error| daemon::blame(error, daemons, "kubelet"))
     }
 
     fn kubeconfig(&self, of: &str) -> PathBuf {
