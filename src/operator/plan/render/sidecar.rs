@@ -2,8 +2,8 @@
 //! after it. Hardened by itself, whatever the pod says.
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, Probe, ResourceRequirements,
-    SecurityContext,
+    Container, ContainerPort, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler,
+    ObjectFieldSelector, Probe, ResourceRequirements, SecurityContext,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -21,6 +21,9 @@ const USER: i64 = 65532;
 
 /// Measured need of an idle sidecar with room for its caches. An autoscaler needs a CPU request to compute with.
 const REQUESTS: [(&str, &str); 2] = [("cpu", "20m"), ("memory", "32Mi")];
+
+/// Tells the sidecar that its pod is going away: unready from then on, and every connection ends with its answer.
+const DRAIN: [&str; 2] = ["/tollgate-sidecar", "drain"];
 
 /// The container.
 pub(super) fn container(api: &ValidatedApi, settings: &RenderSettings) -> Container {
@@ -48,6 +51,14 @@ pub(super) fn container(api: &ValidatedApi, settings: &RenderSettings) -> Contai
         startup_probe: Some(Probe { period_seconds: Some(1), failure_threshold: Some(30), ..probe(LIVE_PATH) }),
         readiness_probe: Some(Probe { period_seconds: Some(2), failure_threshold: Some(2), ..probe(READY_PATH) }),
         liveness_probe: Some(Probe { period_seconds: Some(10), failure_threshold: Some(3), ..probe(LIVE_PATH) }),
+        // A native sidecar gets SIGTERM only after the app has ended: too late to turn callers away from it.
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                exec: Some(ExecAction { command: Some(DRAIN.map(str::to_owned).to_vec()) }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
         volume_mounts: Some(volumes::mounts(api)),
         security_context: Some(SecurityContext {
             run_as_user: Some(USER),
