@@ -26,7 +26,7 @@ use crate::metrics::ProxyMetrics;
 use crate::policy::{Policy, PolicyError};
 use crate::proxy::Proxy;
 use crate::rescue::Rescue;
-use crate::server::{self, ConnectionLimit, Drain, Gate, Observer, Shared};
+use crate::server::{self, Connections, Drain, Gate, Observer, Shared};
 
 /// A sidecar must leave the node's cores to the app; one worker forwards tens of thousands of requests a second.
 const MAX_DEFAULT_WORKERS: usize = 4;
@@ -152,7 +152,7 @@ impl Sidecar {
             drain: drain.clone(),
         };
         let rescue = Rescue::new(&policy.config.name);
-        let limit = ConnectionLimit::new(options.limits.connections, &rescue);
+        let connections = Connections::new(options.limits.connections, &rescue);
         let shared = Arc::new(Shared {
             fallback_host: HeaderValue::from_str(&policy.upstream.to_string())
                 .unwrap_or(HeaderValue::from_static("localhost")),
@@ -164,7 +164,8 @@ impl Sidecar {
             limits: options.limits,
             drain: drain.clone(),
         });
-        let workers = start_workers(&proxy_listener, options.workers, &shared, &limit).map_err(StartError::Thread)?;
+        let workers =
+            start_workers(&proxy_listener, options.workers, &shared, &connections).map_err(StartError::Thread)?;
         tokio::spawn(tollgate_runtime::admin::serve(admin_listener, background.clone(), move |path| {
             admin.answer(path)
         }));
@@ -245,7 +246,7 @@ fn start_workers(
     listener: &TcpListener,
     wanted: Option<NonZeroUsize>,
     shared: &Arc<Shared>,
-    limit: &ConnectionLimit,
+    connections: &Connections,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_DEFAULT_WORKERS);
     let upstream_slots = Arc::new(Semaphore::new(shared.limits.upstream_connections));
@@ -253,7 +254,7 @@ fn start_workers(
     for number in 0..wanted.map_or(available, NonZeroUsize::get) {
         let listener = std::os::fd::AsFd::as_fd(listener).try_clone_to_owned().map(std::net::TcpListener::from)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let limit = limit.clone();
+        let connections = connections.clone();
         let gate = Arc::new(Gate {
             proxy: Proxy::new(
                 shared.policy.upstream,
@@ -266,7 +267,7 @@ fn start_workers(
         let work = move || {
             runtime.block_on(async move {
                 match TcpListener::from_std(listener) {
-                    Ok(listener) => server::run(listener, gate, limit).await,
+                    Ok(listener) => server::run(listener, gate, connections).await,
                     Err(error) => tracing::error!(%error, "a worker cannot use the listening socket"),
                 }
             });

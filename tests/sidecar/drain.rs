@@ -1,17 +1,20 @@
 //! Stopping: nobody's request is lost, and it comes to an end.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
+use tests::issuer::{Endpoint, FakeIssuer, Fault};
 use tests::raw::Raw;
 use tests::upstream::{ManualUpstream, Upstream, ok};
 use tests::wait::eventually;
 use tokio::net::TcpStream;
 use tollgate_sidecar::DrainTimes;
 
-use crate::scene::{PATIENCE, Scene, public, request};
+use crate::scene::{PATIENCE, Scene, items, public, request};
 
 #[tokio::test]
 async fn a_request_in_flight_is_finished_and_its_connection_closed() {
@@ -105,6 +108,39 @@ async fn a_request_that_does_not_end_is_cut_at_the_deadline() {
     upstream.head().await.expect("a request");
     assert!(!scene.sidecar.shutdown().await, "something was cut");
     assert!(caller.is_closed().await);
+}
+
+#[tokio::test]
+async fn an_answer_shared_with_a_caller_that_left_is_not_lost() {
+    // Which worker takes a connection is chance: of eight rounds some have the two callers on different ones.
+    let statuses = join_all((0..8).map(|_| status_of_who_stays())).await;
+    assert_eq!(statuses, [Some(200); 8]);
+}
+
+/// Two callers wait for one answer of the issuer; the one who asked first leaves, then the sidecar stops.
+async fn status_of_who_stays() -> Option<u16> {
+    let issuer = FakeIssuer::start().await;
+    issuer.fault(Endpoint::Token, Fault::Delay(Duration::from_secs(2)));
+    let scene = Scene::with(&items(9, &issuer), |options| options.workers = NonZeroUsize::new(2)).await;
+    let scene = scene.into_ready().await;
+    let form = "grant_type=client_credentials&client_id=0oaCaller&client_secret=s3cret";
+    let question = request("POST", "/token", &["content-type: application/x-www-form-urlencoded"], form);
+    let mut leaves = Raw::connect(scene.address()).await;
+    leaves.send(&question).await;
+    eventually("the issuer is asked", PATIENCE, || async {
+        if issuer.hits(Endpoint::Token) == 1 { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    let mut stays = Raw::connect(scene.address()).await;
+    stays.send(&question).await;
+    scene.await_metric("tollgate_requests_in_flight 2").await;
+    drop(leaves);
+    scene.await_metric("tollgate_requests_in_flight 1").await;
+    let stopping = tokio::spawn(scene.sidecar.shutdown());
+    let status = stays.head().await.map(|head| head.status());
+    drop(stays);
+    assert!(stopping.await.expect("no panic"));
+    status
 }
 
 #[tokio::test]

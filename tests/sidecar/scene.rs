@@ -107,13 +107,17 @@ impl Scene {
 
     /// Starts and waits until tokens can be judged.
     pub(crate) async fn ready(config: &Value) -> Self {
-        let scene = Self::start(config).await;
+        Self::start(config).await.into_ready().await
+    }
+
+    /// Waits until tokens can be judged.
+    pub(crate) async fn into_ready(self) -> Self {
         eventually("readiness", PATIENCE, || async {
-            let (head, body) = scene.admin("/readyz").await;
+            let (head, body) = self.admin("/readyz").await;
             if head.status() == 200 { Ok(()) } else { Err(body) }
         })
         .await;
-        scene
+        self
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -139,6 +143,15 @@ impl Scene {
 
     pub(crate) async fn metrics(&self) -> String {
         self.admin("/metrics").await.1
+    }
+
+    /// Waits until the metrics hold this line.
+    pub(crate) async fn await_metric(&self, line: &str) {
+        eventually("a metric's value", PATIENCE, || async {
+            let metrics = self.metrics().await;
+            if metrics.lines().any(|held| held == line) { Ok(()) } else { Err(metrics) }
+        })
+        .await;
     }
 }
 

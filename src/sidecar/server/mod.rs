@@ -39,36 +39,38 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Callers' connections of all workers together.
 #[derive(Debug, Clone)]
-pub(crate) struct ConnectionLimit {
+pub(crate) struct Connections {
+    open: TaskTracker,
     slots: Arc<Semaphore>,
     /// For those who are turned away.
     answer: Arc<[u8]>,
 }
 
-impl ConnectionLimit {
-    pub(crate) fn new(connections: usize, rescue: &rescue::Rescue) -> Self {
+impl Connections {
+    pub(crate) fn new(limit: usize, rescue: &rescue::Rescue) -> Self {
         let rejection = Rejection::new(Reason::Overloaded, "Too many connections.").retry_after(Duration::from_secs(1));
-        Self { slots: Arc::new(Semaphore::new(connections)), answer: rescue.answer_and_close(&rejection).into() }
+        let answer = rescue.answer_and_close(&rejection).into();
+        Self { open: TaskTracker::new(), slots: Arc::new(Semaphore::new(limit)), answer }
     }
 }
 
-/// One worker: takes connections until draining says stop, then waits for those it has.
-pub(crate) async fn run(listener: TcpListener, gate: Arc<Gate>, limit: ConnectionLimit) {
+/// One worker: takes connections until draining says stop, then waits for those of all workers: a question to an issuer
+/// is shared by all who wait for its answer, and runs on the worker of whoever asked first.
+pub(crate) async fn run(listener: TcpListener, gate: Arc<Gate>, connections: Connections) {
     let drain = gate.shared.drain.clone();
-    let connections = TaskTracker::new();
     tokio::spawn(gate.proxy.housekeeping());
     tokio::select! {
-        () = accept(listener, &gate, &limit, &connections) => {}
+        () = accept(listener, &gate, &connections) => {}
         () = drain.stop_accepting() => {}
     }
-    connections.close();
+    connections.open.close();
     tokio::select! {
-        () = connections.wait() => {}
+        () = connections.open.wait() => {}
         () = drain.give_up() => {}
     }
 }
 
-async fn accept(listener: TcpListener, gate: &Arc<Gate>, limit: &ConnectionLimit, connections: &TaskTracker) {
+async fn accept(listener: TcpListener, gate: &Arc<Gate>, connections: &Connections) {
     let mut failing = false;
     loop {
         let (stream, address) = match listener.accept().await {
@@ -85,11 +87,11 @@ async fn accept(listener: TcpListener, gate: &Arc<Gate>, limit: &ConnectionLimit
                 continue;
             }
         };
-        match Arc::clone(&limit.slots).try_acquire_owned() {
+        match Arc::clone(&connections.slots).try_acquire_owned() {
             Ok(slot) => {
-                connections.spawn(connection(stream, address, Arc::clone(gate), slot));
+                connections.open.spawn(connection(stream, address, Arc::clone(gate), slot));
             }
-            Err(_) => turn_away(stream, limit, gate),
+            Err(_) => turn_away(stream, connections, gate),
         }
     }
 }
@@ -134,11 +136,11 @@ async fn connection(stream: TcpStream, address: SocketAddr, gate: Arc<Gate>, slo
 }
 
 /// At the limit the kind answer is a quick one; whether it arrives is up to the network.
-fn turn_away(stream: TcpStream, limit: &ConnectionLimit, gate: &Gate) {
+fn turn_away(stream: TcpStream, connections: &Connections, gate: &Gate) {
     gate.shared.observer.metrics.shed_connections.inc();
     if let Ok(mut stream) = stream.into_std() {
         // Fits an empty socket buffer, so it does not block.
-        let _ = stream.write_all(&limit.answer);
+        let _ = stream.write_all(&connections.answer);
         let _ = stream.shutdown(std::net::Shutdown::Write);
     }
 }
