@@ -57,7 +57,7 @@ impl Verdicts {
     /// Adds the result of something else than cargo.
     pub(super) fn add(&mut self, what: &str, result: anyhow::Result<()>) {
         match result {
-            Ok(()) => self.lines.push(format!("{what}\ntest result: ok.")),
+            Ok(()) => self.lines.push(format!("{what}: ok")),
             Err(error) => self.failures.push(format!("{what}: {error:#}")),
         }
     }
@@ -68,6 +68,10 @@ impl Verdicts {
     /// When something failed.
     pub(super) fn finish(&self) -> anyhow::Result<()> {
         self.lines.iter().for_each(console::line);
+        self.verdict()
+    }
+
+    fn verdict(&self) -> anyhow::Result<()> {
         if !self.failures.is_empty() {
             bail!("{}", self.failures.join("\n"));
         }
@@ -103,8 +107,8 @@ mod tests {
     fn one_failure_fails_the_whole() {
         let mut verdicts = Verdicts::default();
         verdicts.add("good", Ok(()));
-        assert!(verdicts.finish().is_ok());
+        assert!(verdicts.verdict().is_ok());
         verdicts.add("bad", Err(anyhow::anyhow!("it broke")));
-        assert!(verdicts.finish().unwrap_err().to_string().contains("bad: it broke"));
+        assert!(verdicts.verdict().unwrap_err().to_string().contains("bad: it broke"));
     }
 }
