@@ -97,6 +97,10 @@ async fn odd_methods_and_bodies_pass() {
         assert_eq!((head.status(), body.bytes.as_slice()), (200, &b"a body"[..]), "{method}");
         assert_eq!(app.last().head.start_line(), format!("{method} /items HTTP/1.1"));
         assert_eq!(app.last().head.header("content-length"), Some("6"));
+        let chunks = "6\r\na body\r\n0\r\n\r\n";
+        let request = format!("{method} /items HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}");
+        let (head, body) = scene.raw(request).await;
+        assert_eq!((head.status(), body.bytes.as_slice()), (200, &b"a body"[..]), "{method} in chunks");
     }
 }
 

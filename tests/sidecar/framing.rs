@@ -53,6 +53,12 @@ async fn doubtful_framing_is_refused() {
 }
 
 #[tokio::test]
+async fn a_coding_that_would_be_lost_on_the_way_is_refused() {
+    let bytes = "POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
+    assert_eq!(smuggle(bytes).await, (vec!["/second".to_owned()], Some(400)));
+}
+
+#[tokio::test]
 async fn chunks_win_over_a_length_and_only_chunks_are_forwarded() {
     for headers in [
         "transfer-encoding: chunked\r\ncontent-length: 3",

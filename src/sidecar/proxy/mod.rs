@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use prometheus_client::metrics::counter::Counter;
@@ -133,6 +134,10 @@ impl Outgoing {
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
         let (body, progress) = Upload::new(body);
+        if body.size_hint().exact().is_none() {
+            // Unasked, hyper sends no body of unknown length with GET and HEAD.
+            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         Self { request: Request::from_parts(parts, body), progress }
     }
 
@@ -143,7 +148,7 @@ impl Outgoing {
 }
 
 /// Makes an answer's head what the caller may see.
-pub(crate) fn finish<B>(response: &mut Response<B>, request_id: &http::HeaderValue) {
+pub(crate) fn finish<B>(response: &mut Response<B>, request_id: &HeaderValue) {
     headers::for_caller(response.headers_mut(), request_id);
     *response.version_mut() = Version::HTTP_11;
 }

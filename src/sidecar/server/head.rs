@@ -30,6 +30,10 @@ pub(crate) fn check(parts: &Parts) -> Result<Option<&HeaderValue>, Refusal<'stat
         return Err((Rejection::new(Reason::HeadersTooLarge, "The headers are over 32 KiB."), Context::None));
     }
     let host = host(parts).map_err(|detail| (Rejection::new(Reason::BadRequest, detail), Context::None))?;
+    if !parts.headers.get_all(header::TRANSFER_ENCODING).iter().all(is_chunked) {
+        let rejection = Rejection::new(Reason::BadRequest, "No transfer coding but chunked is taken.");
+        return Err((rejection, Context::None));
+    }
     Ok(host)
 }
 
@@ -65,6 +69,11 @@ fn host(parts: &Parts) -> Result<Option<&HeaderValue>, &'static str> {
         }
     }
     Ok(host)
+}
+
+/// Bodies are framed anew for the app, which would not learn of a second coding (RFC 9112 section 6.1).
+fn is_chunked(coding: &HeaderValue) -> bool {
+    coding.as_bytes().eq_ignore_ascii_case(b"chunked")
 }
 
 /// RFC 3986 `host [":" port]` without user information.
