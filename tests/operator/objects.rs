@@ -39,7 +39,10 @@ async fn a_look_that_finds_nothing_to_do_writes_nothing() {
     scene
         .create(&scene.items(json!({
             "app": {
-                "env": [{"name": "EMPTY", "value": ""}],
+                "env": [
+                    {"name": "EMPTY", "value": ""},
+                    {"name": "NODE", "valueFrom": {"fieldRef": {"apiVersion": "", "fieldPath": "spec.nodeName"}}},
+                ],
                 "resources": {"requests": {"cpu": "1000m", "memory": "1024Ki"}, "limits": {"cpu": "2.0"}},
                 "readinessProbe": {
                     "httpGet": {"path": "/healthz", "port": 8000, "httpHeaders": [
@@ -47,8 +50,9 @@ async fn a_look_that_finds_nothing_to_do_writes_nothing() {
                     ]},
                     "timeoutSeconds": 0,
                 },
+                "livenessProbe": {"httpGet": {"path": "", "port": 8000, "scheme": ""}},
             },
-            "sidecar": {"resources": {"requests": {"cpu": "0.05"}}},
+            "sidecar": {"resources": {"requests": {"cpu": "0.0125"}}},
         })))
         .await;
     let pods = scene.pods(2).await;

@@ -31,12 +31,11 @@ fn differs(rendered: &Value, live: &Value, at: &mut Vec<String>, strict: bool) -
         Value::Object(fields) => differs_in_fields(fields, live, at, strict),
         Value::Array(items) => differs_in_items(items, live, at, strict),
         Value::String(text) if is_quantity(at) => !live.as_str().is_some_and(|live| same_amount(text, live)),
-        Value::String(text) if text.is_empty() => !is_empty(live),
+        Value::String(text) if text.is_empty() => !is_empty(live) && !has_a_default(at),
         Value::Bool(false) if live.is_null() => {
             !at.last().is_some_and(|name| FALSE_WHEN_ABSENT.contains(&name.as_str()))
         }
-        // A zero in a probe asks for the default.
-        Value::Number(number) if number.as_f64() == Some(0.0) => !is_empty(live) && !within_probe(at),
+        Value::Number(number) if number.as_f64() == Some(0.0) => !is_empty(live) && !has_a_default(at),
         Value::Null => strict && !is_empty(live),
         _ => rendered != live,
     }
@@ -111,8 +110,9 @@ fn is_quantity(at: &[String]) -> bool {
     }
 }
 
-fn within_probe(at: &[String]) -> bool {
-    at.iter().any(|segment| segment.ends_with("Probe"))
+/// Where an empty text or a zero asks for the default, which the API server then fills in: in probes and field references.
+fn has_a_default(at: &[String]) -> bool {
+    at.iter().any(|segment| segment.ends_with("Probe") || segment == "fieldRef")
 }
 
 #[cfg(test)]
@@ -177,7 +177,21 @@ mod tests {
             &json!({"env": [{"name": "A", "value": ""}], "args": [], "resources": {"limits": {}}}),
             &json!({"env": [{"name": "A"}]}),
         );
+    }
+
+    #[test]
+    fn an_empty_value_that_asks_for_the_default_is_not_missed() {
         same(&json!({"readinessProbe": {"timeoutSeconds": 0}}), &json!({"readinessProbe": {"timeoutSeconds": 1}}));
+        same(
+            &json!({"livenessProbe": {"httpGet": {"path": "", "scheme": ""}}}),
+            &json!({"livenessProbe": {"httpGet": {"path": "/", "scheme": "HTTP"}}}),
+        );
+        same(&json!({"fieldRef": {"apiVersion": ""}}), &json!({"fieldRef": {"apiVersion": "v1"}}));
+        other(
+            &json!({"env": [{"name": "A", "value": ""}]}),
+            &json!({"env": [{"name": "A", "value": "x"}]}),
+            "/env/0/value",
+        );
     }
 
     #[test]

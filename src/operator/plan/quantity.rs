@@ -4,10 +4,16 @@
 #[must_use]
 pub fn same_amount(a: &str, b: &str) -> bool {
     match (amount(a), amount(b)) {
-        // The API server keeps at most nine decimals and rounds up; a double holds 15 digits.
-        (Some(a), Some(b)) => (a - b).abs() <= 1e-12 * a.abs().max(b.abs()),
+        // A double holds 15 digits.
+        (Some(a), Some(b)) => (a - b).abs() <= 1e-12 * a.abs().max(b.abs()) || thousandths(a) == thousandths(b),
         _ => a == b,
     }
+}
+
+/// The API server rounds the amounts of a container up to these.
+fn thousandths(amount: f64) -> f64 {
+    // Less what a double may be off by.
+    (amount * 1e3 - 1e-9).ceil()
 }
 
 /// The amount in base units: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>.
@@ -45,6 +51,16 @@ mod tests {
     fn the_same_amount_in_other_words_is_the_same() {
         for (a, b) in [("1000m", "1"), ("0.02", "20m"), ("1024Ki", "1Mi"), ("1e3", "1k"), ("128974848", "123Mi")] {
             assert!(same_amount(a, b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn an_amount_is_rounded_up_to_thousandths() {
+        for (a, b) in [("0.0125", "13m"), ("100u", "1m"), ("0.0000000001", "1m"), ("2.0000000001", "2001m")] {
+            assert!(same_amount(a, b), "{a} {b}");
+        }
+        for (a, b) in [("0.0125", "12m"), ("1001m", "1"), ("7m", "8m"), ("0", "1m")] {
+            assert!(!same_amount(a, b), "{a} {b}");
         }
     }
 
