@@ -116,7 +116,8 @@ pub mod reason {
     /// The ConfigMap with the CA certificates is missing, or holds none.
     pub const CA_BUNDLE_MISSING: &str = "CaBundleMissing";
 
-    /// Any condition that nothing is known about yet.
+    /// Any condition that nothing is known about yet; Accepted while objects of an earlier resource of the same name are
+    /// being removed.
     pub const PENDING: &str = "Pending";
 }
 

@@ -4,10 +4,13 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tollgate_api::OktaProtectedApi;
 
 use crate::scene::Scene;
 
@@ -44,6 +47,29 @@ async fn a_deployment_of_the_users_is_left_alone() {
 #[tokio::test]
 async fn a_service_account_of_the_users_is_left_alone() {
     left_alone::<ServiceAccount>("ServiceAccount", json!({"metadata": {"name": "items"}})).await;
+}
+
+#[tokio::test]
+async fn a_resource_that_is_made_anew_awaits_the_end_of_what_its_predecessor_had_without_an_alarm() {
+    let (scene, operator) = Scene::with_operator("anew").await;
+    scene.create_items().await;
+    scene.await_objects().await;
+    // Kept from going, so that the wait can be seen.
+    let held: Service = scene.edit(json!({"metadata": {"finalizers": ["example.com/held"]}})).await;
+    scene.delete::<OktaProtectedApi>().await;
+    let anew = scene.create_items().await;
+    let message = scene.condition("Accepted", "False", "Pending").await;
+    assert!(message.starts_with("Kubernetes has yet to remove the"), "{message}");
+    assert!(message.contains("Service items"), "{message}");
+
+    scene.edit::<Service>(json!({"metadata": {"finalizers": []}})).await;
+    scene.condition("Accepted", "True", "Accepted").await;
+    let service: Service = scene.api().get("items").await.expect("a new one");
+    assert_ne!(service.uid(), held.uid());
+    assert_eq!(service.owner_references()[0].uid, anew.uid().expect("a uid"));
+    let events = scene.api::<Event>().list(&ListParams::default()).await.expect("a list").items;
+    assert!(events.iter().all(|event| event.reason.as_deref() != Some("NameTaken")), "{events:?}");
+    operator.stop().await;
 }
 
 async fn left_alone<K>(kind: &str, object: Value)

@@ -154,6 +154,7 @@ async fn delete(api: &Api<DynamicObject>, name: &str, uid: String) -> kube::Resu
 fn obstructed(obstacle: &Obstacle) -> Verdict {
     let reason = match obstacle {
         Obstacle::NameTaken(_) => reason::NAME_TAKEN,
+        Obstacle::Predecessor(_) => reason::PENDING,
         Obstacle::Selector(_) => reason::OBJECT_REFUSED,
     };
     Verdict::NotAccepted { reason, message: obstacle.to_string() }

@@ -78,6 +78,9 @@ pub enum Obstacle {
         names(.0), if .0.len() == 1 { "is" } else { "are" }, if .0.len() == 1 { "it" } else { "them" }
     )]
     NameTaken(Vec<(Kind, String)>),
+    /// Names that a resource of the same name had, which was deleted and made anew.
+    #[error("Kubernetes has yet to remove the {} of an earlier resource of this name.", names(.0))]
+    Predecessor(Vec<(Kind, String)>),
     /// The Deployment is ours, but Kubernetes does not let its selector be changed.
     #[error(
         "Deployment {0} selects other pods than it should, which cannot be changed: delete it, and it is made anew."
@@ -91,14 +94,17 @@ pub enum Obstacle {
 /// Something is in the way, and nothing may be written.
 pub fn changes(rendered: &Rendered, observed: &Observed, owner: &str) -> Result<Vec<Change>, Obstacle> {
     let foreign = |live: &Live| live.controller.as_deref() != Some(owner);
-    let taken: Vec<_> = rendered
-        .objects
-        .iter()
-        .filter(|object| observed.objects.get(&object.kind).is_some_and(foreign))
-        .map(|object| (object.kind, object.name.clone()))
-        .collect();
-    if !taken.is_empty() {
-        return Err(Obstacle::NameTaken(taken));
+    let in_the_way = rendered.objects.iter().filter_map(|object| {
+        let live = observed.objects.get(&object.kind).filter(|live| foreign(live))?;
+        Some((has_our_predecessor(object, live), (object.kind, object.name.clone())))
+    });
+    let (leaving, staying): (Vec<_>, Vec<_>) = in_the_way.partition(|(leaves, _)| *leaves);
+    let names = |objects: Vec<(bool, _)>| objects.into_iter().map(|(_, name)| name).collect();
+    if !staying.is_empty() {
+        return Err(Obstacle::NameTaken(names(staying)));
+    }
+    if !leaving.is_empty() {
+        return Err(Obstacle::Predecessor(names(leaving)));
     }
 
     let mut changes = Vec::new();
@@ -129,6 +135,16 @@ pub fn unused_policies(api: &str, observed: &Observed, carried: &BTreeSet<&str>,
         .filter(|live| live.name.strip_prefix(&prefix).is_some_and(|hash| !carried.contains(hash)))
         .map(|live| delete(Kind::ConfigMap, live))
         .collect()
+}
+
+/// Whether the object's controller was a resource of our name, which is gone: garbage collection takes the object.
+fn has_our_predecessor(object: &RenderedObject, live: &Live) -> bool {
+    let ours = &object.body["metadata"]["ownerReferences"][0];
+    live.controller.is_some()
+        && items(&live.body["metadata"]["ownerReferences"]).any(|theirs| {
+            theirs["controller"] == true
+                && ["apiVersion", "kind", "name"].iter().all(|field| theirs[field] == ours[field])
+        })
 }
 
 fn change(object: &RenderedObject, live: &Live) -> Result<Option<Change>, Obstacle> {
@@ -281,10 +297,25 @@ mod tests {
         let mut observed = all_there();
         let live = observed.objects.get_mut(&Kind::Deployment).expect("the Deployment");
         live.controller = Some("uid-of-its-predecessor".to_owned());
+        let obstacle = changes(&rendered(), &observed, OWNER).expect_err("it is in the way");
         assert_eq!(
-            changes(&rendered(), &observed, OWNER),
-            Err(Obstacle::NameTaken(vec![(Kind::Deployment, "items".into())]))
+            obstacle.to_string(),
+            "Kubernetes has yet to remove the Deployment items of an earlier resource of this name."
         );
+
+        observed.objects.get_mut(&Kind::Service).expect("the Service").controller = None;
+        let taken = Obstacle::NameTaken(vec![(Kind::Service, "items".into())]);
+        assert_eq!(changes(&rendered(), &observed, OWNER), Err(taken), "only a person can mend this");
+    }
+
+    #[test]
+    fn an_object_of_another_resource_is_not_about_to_leave() {
+        let mut observed = all_there();
+        let live = observed.objects.get_mut(&Kind::Deployment).expect("the Deployment");
+        live.controller = Some("uid-of-other".to_owned());
+        live.body["metadata"]["ownerReferences"][0]["name"] = "other".into();
+        let taken = Obstacle::NameTaken(vec![(Kind::Deployment, "items".into())]);
+        assert_eq!(changes(&rendered(), &observed, OWNER), Err(taken));
     }
 
     #[test]

@@ -145,7 +145,7 @@ fn nothing_enforced() -> NewCondition {
 fn pace(verdict: &Verdict, conditions: &[&NewCondition], pods: &[PolledPod]) -> Pace {
     let settled = conditions.iter().all(|condition| condition.status == ConditionStatus::True);
     match verdict {
-        Verdict::NotAccepted { reason: reason::NAME_TAKEN, .. } => Pace::Obstructed,
+        Verdict::NotAccepted { reason: reason::NAME_TAKEN | reason::PENDING, .. } => Pace::Obstructed,
         Verdict::NotAccepted { reason: reason::OBJECT_REFUSED, .. } => Pace::Refused,
         Verdict::NotAccepted { .. } if pods.is_empty() => Pace::Idle,
         _ if settled => Pace::Settled,
