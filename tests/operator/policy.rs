@@ -1,6 +1,8 @@
 //! A policy's life: a new one rolls the pods and the old one goes with its last pod; a bad edit changes nothing.
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use tests::wait::eventually;
@@ -83,6 +85,57 @@ async fn an_object_that_the_api_server_refuses_is_said_in_its_words_and_the_rest
     assert_eq!(scene.api::<Deployment>().get("items").await.expect("it").meta().generation, before);
 
     scene.edit::<OktaProtectedApi>(json!({"spec": {"app": {"resources": null}}})).await;
+    scene.condition("Accepted", "True", "Accepted").await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn an_admission_webhook_that_is_down_is_said_and_heals() {
+    let (scene, operator) = Scene::with_operator("webhook").await;
+    let webhook: ValidatingWebhookConfiguration = serde_json::from_value(json!({
+        "metadata": {"name": scene.namespace},
+        "webhooks": [{
+            "name": "down.example.com",
+            "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": scene.namespace}},
+            "rules": [{
+                "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"],
+            }],
+        }],
+    }))
+    .expect("a webhook");
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(scene.client.clone());
+    webhooks.create(&PostParams::default(), &webhook).await.expect("created");
+    let any: Deployment = serde_json::from_value(json!({
+        "metadata": {"name": "any"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "any"}},
+            "template": {
+                "metadata": {"labels": {"app": "any"}},
+                "spec": {"containers": [{"name": "any", "image": "registry.test/any:1"}]},
+            },
+        },
+    }))
+    .expect("a Deployment");
+    eventually("the webhook counts", SOON, || async {
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        match scene.api().create(&dry_run, &any).await {
+            Err(kube::Error::Api(status)) if status.message.contains("webhook") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+
+    scene.create_items().await;
+    let message = scene.condition("Accepted", "False", "ObjectRefused").await;
+    assert!(message.starts_with("Kubernetes refuses the Deployment items: "), "{message}");
+    assert!(message.contains(r#"failed calling webhook "down.example.com""#), "{message}");
+    assert_eq!(scene.event("ObjectRefused").await, ("Warning".to_owned(), message));
+
+    webhooks.delete(&scene.namespace, &DeleteParams::default()).await.expect("deleted");
+    scene.edit::<OktaProtectedApi>(json!({"metadata": {"annotations": {"look": "now"}}})).await;
     scene.condition("Accepted", "True", "Accepted").await;
     operator.stop().await;
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Status;
 use serde_json::{Value, json};
 use tollgate_api::conditions::reason;
 use tollgate_api::{OktaProtectedApi, ValidatedApi};
@@ -160,10 +161,12 @@ fn obstructed(obstacle: &Obstacle) -> Verdict {
     Verdict::NotAccepted { reason, message: obstacle.to_string() }
 }
 
-/// A refusal by the API server is a verdict on what was rendered; everything else is tried again.
+/// A refusal by the API server is a verdict on what was rendered, and so is that of an admission webhook that is down,
+/// which lasts until somebody knows of it; everything else is tried again.
 fn refused(error: Error) -> Result<Verdict, Error> {
+    let lasts = |status: &Status| matches!(status.code, 400 | 403 | 422) || status.message.contains(WEBHOOK_IS_DOWN);
     match error {
-        Error::Write { kind, name, source: kube::Error::Api(status) } if matches!(status.code, 400 | 403 | 422) => {
+        Error::Write { kind, name, source: kube::Error::Api(status) } if lasts(&status) => {
             let why: String = status.message.chars().filter(|c| !c.is_control()).take(QUOTE_LENGTH).collect();
             let message = format!("Kubernetes refuses the {kind} {name}: {}.", why.trim_end_matches('.'));
             Ok(Verdict::NotAccepted { reason: reason::OBJECT_REFUSED, message })
@@ -171,6 +174,9 @@ fn refused(error: Error) -> Result<Verdict, Error> {
         other => Err(other),
     }
 }
+
+/// The API server's words, with status 500, for a webhook that it cannot reach and may not do without.
+const WEBHOOK_IS_DOWN: &str = "failed calling webhook";
 
 /// Enough of the API server's sentence to see what is wrong, in characters.
 const QUOTE_LENGTH: usize = 500;
