@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tollgate_contract::{LogLevel, names};
-use tollgate_runtime::{files, shutdown, telemetry};
+use tollgate_runtime::{descriptors, files, shutdown, telemetry};
 use tollgate_sidecar::policy::Policy;
 use tollgate_sidecar::{AccessLogTo, DrainTimes, Limits, Options, Sidecar, StartError};
 
@@ -76,6 +76,9 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
     let config = files::read(&flags.config, MAX_CONFIG_BYTES)?;
     let policy = Policy::from_file(&config).map_err(StartError::from)?;
     telemetry::init(log_directives(policy.config.log_level)).context("setting up the log")?;
+    if let Err(error) = descriptors::raise_limit() {
+        tracing::warn!(%error, "the limit of open connections stays as it is");
+    }
     let stop = shutdown::on_signal().context("watching for signals")?;
     let announced = shutdown::on_announcement().context("watching for signals")?;
     let sidecar = Sidecar::start(Options {

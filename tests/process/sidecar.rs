@@ -85,6 +85,22 @@ fn it_serves_logs_to_stdout_and_exits_0_when_told_to_stop() -> anyhow::Result<()
 }
 
 #[test]
+fn a_low_soft_limit_of_open_files_lets_no_caller_fill_it() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sidecar = command(&folder, &config().to_string())?;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -S -n 64 && exec \"$0\" \"$@\""]).arg(sidecar.get_program()).args(sidecar.get_args());
+    let mut child = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let (address, _log) = serving(&mut child)?;
+    let idle = (0..100).map(|_| TcpStream::connect(&address)).collect::<Result<Vec<_>, _>>()?;
+    assert!(get(&address).context("a caller beside a hundred idle ones")?.starts_with("HTTP/1.1 401"));
+    drop(idle);
+    signal(&child, Signal::TERM)?;
+    assert_eq!(child.wait()?.code(), Some(0));
+    Ok(())
+}
+
+#[test]
 fn an_announcement_makes_it_ask_callers_to_leave() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut child = command(&folder, &config().to_string())?.arg("--no-access-log").spawn()?;
