@@ -294,6 +294,16 @@ async fn missing_credentials_are_reported_and_taken_when_they_appear() {
 }
 
 #[tokio::test]
+async fn where_the_issuer_judges_alone_no_key_is_waited_for() {
+    let issuer = FakeIssuer::start().await;
+    issuer.fault(Endpoint::Keys, Fault::Answer(503, String::new()));
+    let world = World::start(issuer, ValidationMode::Introspection, |_| {}).await;
+    world.await_ready().await;
+    let token = world.issuer.active(&world.issuer.token());
+    assert_eq!(world.get(&token).await.status, 200);
+}
+
+#[tokio::test]
 async fn opaque_tokens_go_to_the_one_issuer_that_judges_alone() {
     let opaque = FakeIssuer::start().await;
     let (url, ca) = (opaque.url(), opaque.ca_file().display().to_string());

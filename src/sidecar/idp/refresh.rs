@@ -106,20 +106,22 @@ async fn refresh(issuer: &Issuer, doubts: bool) -> Result<Duration, IdpError> {
     let begun = issuer.keys.begin(Instant::now());
     let outcome = attempt(issuer, doubts).await;
     issuer.health.record_keys(outcome.as_ref().map(|_| ()));
-    match outcome {
+    let life = match outcome {
         Ok((keys, life)) => {
             if let Some(keys) = &keys {
                 issuer.metrics.keys_in_force(issuer.name(), keys.len());
             }
             issuer.keys.end(begun, Ok(keys));
-            issuer.note_readiness();
             Ok(life)
         }
         Err(error) => {
             issuer.keys.end(begun, Err(error.clone()));
             Err(error)
         }
-    }
+    };
+    // Without keys there may be metadata now, and an issuer that is asked about every token needs no more.
+    issuer.note_readiness();
+    life
 }
 
 async fn attempt(issuer: &Issuer, doubts: bool) -> Result<(Option<KeySet>, Duration), IdpError> {
