@@ -96,6 +96,9 @@ pub(crate) fn for_app(
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     append(headers, X_FORWARDED_FOR, &peer.address);
+    if !headers.get_all(header::FORWARDED).iter().all(closes_its_quotes) {
+        headers.remove(header::FORWARDED);
+    }
     append(headers, header::FORWARDED, &peer.forwarded);
     if !is_single(headers, &X_FORWARDED_PROTO, |proto| matches!(proto, b"http" | b"https")) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
@@ -219,6 +222,12 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
             }
         }
     }
+}
+
+/// An open quote would make what we append a part of what the caller said.
+fn closes_its_quotes(value: &HeaderValue) -> bool {
+    let quotes = value.as_bytes().iter().filter(|byte| **byte == b'"').count();
+    quotes % 2 == 0 && !value.as_bytes().contains(&b'\\')
 }
 
 fn is_single(headers: &HeaderMap, name: &HeaderName, good: impl Fn(&[u8]) -> bool) -> bool {
@@ -381,6 +390,15 @@ mod tests {
             (&odd["x-forwarded-proto"], odd.get_all("x-forwarded-host").iter().count()),
             (&HeaderValue::from_static("http"), 1)
         );
+    }
+
+    #[test]
+    fn a_callers_open_quote_does_not_swallow_who_is_connected() {
+        for open in ["for=\"x", "for=\"x\\\"", "for=a, for=\"b"] {
+            assert_eq!(forwarded(&[("forwarded", open)], None)["forwarded"], "for=10.0.0.7;proto=http", "{open}");
+        }
+        let closed = forwarded(&[("forwarded", "for=\"[2001:db8::1]\"")], None);
+        assert_eq!(closed["forwarded"], "for=\"[2001:db8::1]\", for=10.0.0.7;proto=http");
     }
 
     #[test]
