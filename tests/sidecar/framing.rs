@@ -110,6 +110,7 @@ async fn a_bare_line_feed_ends_a_line_for_us_and_the_app_alike() {
     let mut caller = Raw::connect(scene.address()).await;
     caller.send("GET /a HTTP/1.1\nhost: a\nx-a: b\nX-Tollgate-Subject: admin\nconnection: close\n\n").await;
     caller.rest().await;
+    assert_eq!(app.arrived().len(), 1);
     for request in app.arrived() {
         assert!(!request.head.as_str().replace("\r\n", "").contains('\n'), "{:?}", request.head);
         assert!(!request.head.as_str().contains("admin"), "{:?}", request.head);
