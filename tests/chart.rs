@@ -164,6 +164,16 @@ fn values_become_the_operators_arguments() {
 }
 
 #[test]
+fn a_name_that_looks_like_a_number_stays_a_name() {
+    let rendered = render(&["watchNamespaces={1e3}", "priorityClassName=1e4"]);
+    for object in rendered.all("RoleBinding").into_iter().chain(rendered.all("Role")) {
+        let namespace = &object["metadata"]["namespace"];
+        assert!(namespace == "1e3" || namespace == NAMESPACE, "{namespace}");
+    }
+    assert_eq!(rendered.only("Deployment")["spec"]["template"]["spec"]["priorityClassName"], "1e4");
+}
+
+#[test]
 fn a_single_replica_can_be_drained() {
     assert_eq!(render(&[]).only("PodDisruptionBudget")["spec"]["maxUnavailable"], 1);
     assert!(render(&["replicas=1"]).all("PodDisruptionBudget").is_empty());

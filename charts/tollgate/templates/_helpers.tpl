@@ -8,7 +8,7 @@
 {{/* Never changes: a Deployment's selector cannot. */}}
 {{- define "tollgate.selectorLabels" -}}
 app.kubernetes.io/name: tollgate
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "tollgate.labels" -}}
