@@ -1,6 +1,7 @@
 //! What the sidecars say, and what the resource then says: Ready is never a guess.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use serde_json::json;
 use tests::wait::{eventually, throughout};
@@ -8,7 +9,7 @@ use tollgate_api::OktaProtectedApi;
 use tollgate_contract::ProblemCode;
 
 use crate::kubelet::{self, bind, report, runs};
-use crate::scene::{SOON, Scene};
+use crate::scene::{REPAIR, SOON, Scene};
 use crate::sidecars::Sidecar;
 
 /// A scene with one running pod.
@@ -159,5 +160,23 @@ async fn a_missing_secret_is_named_and_the_kubelet_is_made_to_look_again() {
     sidecar.has(&[]);
     report(&scene, &pod, Some("127.0.0.38"), runs(true), runs(true)).await;
     scene.condition("Ready", "True", "Ready").await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn pods_that_do_not_answer_do_not_keep_a_repair_waiting() {
+    let (scene, operator) = Scene::with_operator("many").await;
+    scene.create(&scene.items(json!({"app": {"replicas": 100}}))).await;
+    // Takes connections and says nothing.
+    let _silent = std::net::TcpListener::bind(("127.0.0.39", scene.poll_port)).expect("a port of loopback");
+    for pod in scene.pods(100).await {
+        bind(&scene, &pod).await;
+        report(&scene, &pod, Some("127.0.0.39"), runs(true), runs(true)).await;
+    }
+    // At any moment of a look.
+    for _ in 0..3 {
+        scene.delete::<NetworkPolicy>().await;
+        scene.awaits::<NetworkPolicy>("a new NetworkPolicy", REPAIR, |_| true).await;
+    }
     operator.stop().await;
 }
