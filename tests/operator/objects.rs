@@ -100,13 +100,14 @@ async fn drift_is_repaired_within_five_seconds() {
             {"name": "tollgate", "image": "registry.test/evil:1"},
         ]}}}}))
         .await;
-    scene
-        .awaits::<Deployment>("the sidecar as it was", REPAIR, |deployment| {
-            let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).expect("a pod");
-            let sidecar = &pod.init_containers.as_ref().expect("a sidecar")[0];
-            sidecar.image.as_deref() == Some(SIDECAR_IMAGE) && sidecar.args.is_some()
-        })
-        .await;
+    scene.awaits("the sidecar as it was", REPAIR, runs_the_sidecar).await;
+
+    let mut edited = serde_json::to_value(scene.awaits("the Deployment", SOON, runs_the_sidecar).await).expect("JSON");
+    let sidecars = &mut edited["spec"]["template"]["spec"]["initContainers"];
+    sidecars[0]["command"] = json!(["/bin/evil"]);
+    let sidecars = sidecars.take();
+    scene.edit::<Deployment>(json!({"spec": {"template": {"spec": {"initContainers": sidecars}}}})).await;
+    scene.awaits("the sidecar's own command", REPAIR, runs_the_sidecar).await;
 
     scene.delete::<NetworkPolicy>().await;
     scene.awaits::<NetworkPolicy>("a new NetworkPolicy", REPAIR, |_| true).await;
@@ -139,6 +140,12 @@ async fn a_port_that_someone_adds_beside_ours_is_removed() {
     scene.edit::<Service>(json!({"spec": {"ports": both}})).await;
     scene.awaits::<Service>("only the port that leads to the sidecar", REPAIR, leads_to_the_sidecar_only).await;
     operator.stop().await;
+}
+
+fn runs_the_sidecar(deployment: &Deployment) -> bool {
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).expect("a pod");
+    let sidecar = &pod.init_containers.as_ref().expect("a sidecar")[0];
+    sidecar.image.as_deref() == Some(SIDECAR_IMAGE) && sidecar.args.is_some() && sidecar.command.is_none()
 }
 
 fn leads_to_the_sidecar_only(service: &Service) -> bool {

@@ -33,6 +33,8 @@ pub(super) fn container(api: &ValidatedApi, settings: &RenderSettings) -> Contai
         // A tag that is on the node is used: a sidecar must start without a registry.
         image_pull_policy: Some("IfNotPresent".to_owned()),
         restart_policy: Some("Always".to_owned()),
+        // The image's own; an empty one is ours too, so that another is drift.
+        command: Some(Vec::new()),
         args: Some(vec!["--config".to_owned(), format!("{POLICY_DIR}/{POLICY_FILE}")]),
         env: Some(vec![EnvVar {
             name: POD_UID_ENV.to_owned(),
