@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Bounds of a process; [`Limits::default`] is what runs, tests make them small.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Callers' connections. At some 20 KiB each when active they stay well below 100 MiB.
+    /// Callers' connections. At some 20 KiB each when active they stay well below 100 MiB; large heads that never end
+    /// make it half a GiB.
     pub connections: usize,
     /// Connections to the app, which are requests that wait for it; beyond that waiting only makes it worse.
     pub upstream_connections: usize,
@@ -18,6 +19,8 @@ pub struct Limits {
     pub upstream_connect: Duration,
     /// From the end of a request's body to the head of the app's answer; as long may an upload stand still.
     pub response_head: Duration,
+    /// For a caller that reads nothing of its answer: what it holds is also a connection to the app.
+    pub unread: Duration,
 }
 
 impl Default for Limits {
@@ -29,6 +32,7 @@ impl Default for Limits {
             token_body: Duration::from_secs(10),
             upstream_connect: Duration::from_secs(1),
             response_head: Duration::from_secs(60),
+            unread: Duration::from_secs(60),
         }
     }
 }

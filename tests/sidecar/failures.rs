@@ -166,6 +166,22 @@ async fn more_connections_than_the_limit_are_turned_away_and_room_is_found_again
 }
 
 #[tokio::test]
+async fn a_caller_that_stops_reading_does_not_hold_the_app_for_ever() {
+    let app = ManualUpstream::start().await;
+    let scene = Scene::with(&public(app.port()), |options| options.limits.unread = Duration::from_millis(200)).await;
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send(request("GET", "/", &[], "")).await;
+    let mut upstream = app.accept().await;
+    upstream.head().await.expect("a request");
+    const MUCH: usize = 256 << 20;
+    upstream.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {MUCH}\r\n\r\n")).await;
+    let taken = upstream.send_for(PATIENCE, &vec![b'x'; MUCH]).await;
+    assert!(taken < MUCH, "all of it was taken for a caller that reads nothing");
+    assert_eq!(scene.log.lines(1).await[0]["aborted"], true);
+    assert!(upstream.is_closed().await);
+}
+
+#[tokio::test]
 async fn a_head_that_does_not_come_closes_the_connection() {
     let app = Upstream::start(|_| ok("")).await;
     let scene = Scene::with(&public(app.port()), |options| options.limits.head = Duration::from_millis(200)).await;

@@ -1,11 +1,12 @@
 //! Takes callers' connections on every worker thread and serves their requests until it is time to stop. It decides
-//! how many connections there are, how long a head may take, and how the end is announced; what becomes of a request is
-//! decided in `gate`.
+//! how many connections there are, how long callers may take to write and to read, and how the end is announced; what
+//! becomes of a request is decided in `gate`.
 
 mod drain;
 mod flight;
 mod gate;
 mod head;
+mod reader;
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -26,6 +27,7 @@ pub(crate) use drain::Drain;
 pub(crate) use flight::Observer;
 pub(crate) use gate::{Gate, Shared};
 
+use self::reader::Watched;
 use crate::metrics::Place;
 use crate::proxy::Peer;
 use crate::reason::Reason;
@@ -104,6 +106,7 @@ async fn connection(stream: TcpStream, address: SocketAddr, gate: Arc<Gate>, slo
     let metrics = gate.shared.observer.metrics.clone();
     metrics.connections.inc();
     let drain = gate.shared.drain.clone();
+    let stream = Watched::new(stream, gate.shared.limits.unread);
     let caller = Arc::new((gate, Peer::new(address.ip())));
     let service = service_fn(|request: Request<Incoming>| {
         let caller = Arc::clone(&caller);
