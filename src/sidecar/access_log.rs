@@ -3,7 +3,6 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +12,8 @@ use serde::{Serialize, Serializer};
 const MAX_WAITING_BYTES: usize = 1 << 20;
 /// Between two writes: many lines share one system call, and a line is seen soon enough.
 const BATCH_INTERVAL: Duration = Duration::from_millis(5);
+/// For the last lines when closing: plenty for a reader that reads, and one that does not must not keep us from ending.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A longer path says nothing more.
 const MAX_PATH_BYTES: usize = 2048;
 
@@ -26,7 +27,6 @@ pub struct AccessLog {
 #[derive(Debug)]
 pub struct AccessLogWriter {
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
 }
 
 /// One request.
@@ -81,6 +81,8 @@ struct State {
     waiting: Vec<u8>,
     writer_sleeps: bool,
     closed: bool,
+    /// The writing thread has nothing left to do.
+    ended: bool,
 }
 
 impl AccessLog {
@@ -91,8 +93,8 @@ impl AccessLog {
     pub fn start(out: Box<dyn Write + Send>, dropped: Counter) -> io::Result<(Self, AccessLogWriter)> {
         let shared = Arc::new(Shared { state: Mutex::default(), wake: Condvar::new(), dropped });
         let writer = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(out))?;
-        Ok((Self { shared: Arc::clone(&shared) }, AccessLogWriter { shared, thread }))
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(out))?;
+        Ok((Self { shared: Arc::clone(&shared) }, AccessLogWriter { shared }))
     }
 
     /// Queues a line; never waits.
@@ -114,12 +116,13 @@ impl AccessLog {
 }
 
 impl AccessLogWriter {
-    /// Writes what is waiting and ends the thread. Blocks while it does.
+    /// Writes what is waiting and ends the thread. Blocks while it does, for a second at most.
     pub fn close(self) {
-        self.shared.lock().closed = true;
-        self.shared.wake.notify_one();
-        // A writer that panicked has nothing left to write.
-        let _ = self.thread.join();
+        let mut state = self.shared.lock();
+        state.closed = true;
+        self.shared.wake.notify_all();
+        // However the wait ends, there is nothing more to do.
+        let _ = self.shared.wake.wait_timeout_while(state, CLOSE_TIMEOUT, |state| !state.ended);
     }
 }
 
@@ -135,6 +138,8 @@ impl Shared {
             let mut state = self.lock();
             while state.waiting.is_empty() {
                 if state.closed {
+                    state.ended = true;
+                    self.wake.notify_all();
                     return;
                 }
                 state.writer_sleeps = true;
@@ -243,6 +248,21 @@ mod tests {
         drop(wrote);
         drop(leave);
         writer.close();
+    }
+
+    #[test]
+    fn closing_ends_though_the_reader_stands_still() {
+        let (seen, wrote) = mpsc::channel();
+        let (_leave, wait) = mpsc::channel();
+        let (log, writer) = AccessLog::start(Box::new(Gated(seen, wait)), Counter::default()).unwrap();
+        log.write(&line("/a"));
+        wrote.recv_timeout(Duration::from_secs(10)).unwrap();
+        let (close, closed) = mpsc::channel();
+        std::thread::spawn(move || {
+            writer.close();
+            close.send(())
+        });
+        closed.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 
     #[test]
