@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use tollgate_api::conditions::reason;
 use tollgate_contract::names::{POLICY_HASH_ANNOTATION, SIDECAR_CONTAINER};
@@ -130,13 +131,23 @@ fn container_trouble(pod: &Pod, status: &ContainerStatus) -> Option<Trouble> {
         _ => {
             // Between two crashes it runs for a while, or waits, or has just ended: all the same trouble.
             let last = state.terminated.or_else(|| status.last_state.clone().unwrap_or_default().terminated)?;
-            if status.ready || (status.restart_count == 0 && waiting.reason.is_some()) {
+            // Crashes of long ago stay in the record: what has been ready since its last start has another trouble.
+            let started = state.running.and_then(|running| running.started_at);
+            let was_ready = started.is_some_and(|started| unready_since(pod).is_some_and(|since| since > started));
+            if status.ready || was_ready || (status.restart_count == 0 && waiting.reason.is_some()) {
                 return None;
             }
             (reason::CRASH_LOOPING, format!("{} ends again and again: {}.", who.name(), ending(&last)))
         }
     };
     Some(Trouble { reason, message })
+}
+
+/// When the containers were last ready, as far as they are not now.
+fn unready_since(pod: &Pod) -> Option<Time> {
+    let mut conditions = pod.status.as_ref()?.conditions.iter().flatten();
+    let unready = conditions.find(|condition| condition.type_ == "ContainersReady" && condition.status == "False")?;
+    unready.last_transition_time.clone()
 }
 
 fn config_error(who: &Who<'_>, message: &str) -> String {
@@ -286,6 +297,21 @@ pub(crate) mod tests {
     fn a_container_that_recovered_has_no_trouble() {
         let recovered = json!({"ready": true, "restartCount": 3, "lastState": {"terminated": {"exitCode": 1}}});
         assert_eq!(view(&app(&json!({"running": {}}), &recovered)).expect("a pod").trouble, None);
+    }
+
+    #[test]
+    fn a_container_that_was_ready_since_its_last_crash_is_not_crashing() {
+        let at = |minute: u8| format!("2026-01-01T00:{minute:02}:00Z");
+        let last = json!({"restartCount": 3, "lastState": {"terminated": {"exitCode": 1}}});
+        let said_of = |unready_since: u8| {
+            let mut pod = serde_json::to_value(app(&json!({"running": {"startedAt": at(20)}}), &last)).expect("JSON");
+            pod["status"]["conditions"] = json!([
+                {"type": "ContainersReady", "status": "False", "lastTransitionTime": at(unready_since)},
+            ]);
+            said(&serde_json::from_value(pod).expect("a pod")).0
+        };
+        assert_eq!(said_of(40), "AppNotReady");
+        assert_eq!(said_of(19), "CrashLooping");
     }
 
     #[test]
