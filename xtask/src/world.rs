@@ -42,9 +42,10 @@ impl World {
     /// # Errors
     /// When any of it fails. What was made until then is removed, unless `keep`.
     pub fn prepare(is_transcript: bool, keep: bool) -> anyhow::Result<Self> {
+        let target = Target::find()?;
         apt::ensure(&[apt::WORLD])?;
         let images = images::build()?;
-        let target = Target::up()?;
+        target.start()?;
         let world = Self { shell: Shell::new(&target.kubeconfig(), is_transcript)?, target };
         let prepared =
             world.refuse_strangers().and_then(|()| world.target.load(&images)).and_then(|()| world.populate());
@@ -70,7 +71,7 @@ impl World {
                 console::line(self.look_around());
                 Ok(())
             }
-            Target::Local { is_ours_to_end: true, .. } => {
+            Target::Local { was_up: false, .. } => {
                 console::step("removing the cluster", crate::cluster::LocalCluster::down)
             }
             _ => console::step("removing what was installed", || self.remove()),

@@ -43,7 +43,7 @@ impl LocalCluster {
     /// message names its log.
     pub fn up() -> anyhow::Result<Self> {
         let cluster = Self::default();
-        check_machine(&cluster.state)?;
+        cluster.check_machine()?;
         let _lock = cluster.lock()?;
         if cluster.is_ready() {
             return Ok(cluster);
@@ -58,6 +58,30 @@ impl LocalCluster {
             return Err(error.context(format!("the local cluster did not start; its logs are in {}", logs.display())));
         }
         Ok(cluster)
+    }
+
+    /// Refuses a machine on which the cluster could not run, with what to do.
+    ///
+    /// # Errors
+    /// When this is not Linux, not root, or a node of another cluster.
+    pub fn check_machine(&self) -> anyhow::Result<()> {
+        const OTHERWISE: &str = "or set KUBECONFIG to a cluster that you have";
+        if !cfg!(target_os = "linux") {
+            bail!("the local cluster needs Linux: use a Linux machine, {OTHERWISE}");
+        }
+        if !rustix::process::geteuid().is_root() {
+            bail!("the local cluster needs root for its network and its containers: run as root, {OTHERWISE}");
+        }
+        if self.state.as_os_str().len() > LONGEST_STATE_PATH {
+            bail!("{} is too long a path for a socket: set TOLLGATE_CACHE to a shorter one", self.state.display());
+        }
+        let has_other_node = process::succeeds(Command::new("iptables").args(["-t", "nat", "-S", "KUBE-SERVICES"]));
+        if has_other_node && Daemon::recorded(&self.state).is_empty() {
+            bail!(
+                "this machine is a node of another Kubernetes cluster, which the local one would disturb; set KUBECONFIG"
+            );
+        }
+        Ok(())
     }
 
     /// Ends the cluster and removes all that it made; fine when there is none.
@@ -172,24 +196,4 @@ impl LocalCluster {
         })?;
         Ok(file)
     }
-}
-
-fn check_machine(state: &Path) -> anyhow::Result<()> {
-    const OTHERWISE: &str = "or set KUBECONFIG to a cluster that you have";
-    if !cfg!(target_os = "linux") {
-        bail!("the local cluster needs Linux: use a Linux machine, {OTHERWISE}");
-    }
-    if !rustix::process::geteuid().is_root() {
-        bail!("the local cluster needs root for its network and its containers: run as root, {OTHERWISE}");
-    }
-    if state.as_os_str().len() > LONGEST_STATE_PATH {
-        bail!("{} is too long a path for a socket: set TOLLGATE_CACHE to a shorter one", state.display());
-    }
-    let has_other_node = process::succeeds(Command::new("iptables").args(["-t", "nat", "-S", "KUBE-SERVICES"]));
-    if has_other_node && Daemon::recorded(state).is_empty() {
-        bail!(
-            "this machine is a node of another Kubernetes cluster, which the local one would disturb; set KUBECONFIG"
-        );
-    }
-    Ok(())
 }
