@@ -154,8 +154,9 @@ fn pace(verdict: &Verdict, conditions: &[&NewCondition], pods: &[PolledPod]) -> 
 }
 
 /// Not every transition is news: Ready repeats another condition unless it holds, and progress is shown, not announced.
+/// An app that is not ready yet is progress on every start; the kubelet announces the probes that fail.
 fn announcements(old: &[Condition], new: &[Condition]) -> Vec<Announcement> {
-    const PROGRESS: [&str; 3] = [reason::PROGRESSING, reason::NO_PODS, reason::PENDING];
+    const PROGRESS: [&str; 4] = [reason::PROGRESSING, reason::NO_PODS, reason::PENDING, reason::APP_NOT_READY];
     let is = |condition: &Condition, kind: ConditionType| condition.type_ == kind.as_str();
     let was_wrong = |condition: &Condition| {
         old.iter().any(|before| {
@@ -208,7 +209,7 @@ mod tests {
     use tollgate_contract::ProblemCode;
 
     use super::*;
-    use crate::plan::pods::SidecarState;
+    use crate::plan::pods::{SidecarState, Trouble};
     use crate::plan::render::tests::{resource, validated};
     use crate::plan::reports::tests::{hash, pod, reporting};
     use crate::plan::workload::tests::{deployment, rolled_out};
@@ -333,6 +334,16 @@ mod tests {
         let deployment = deployment(&json!({"updatedReplicas": 1}));
         let Assessment { announcements, .. } = assessed(&accepted(), Some(&deployment), &[], &Default::default());
         assert_eq!(announcements, []);
+    }
+
+    #[test]
+    fn an_app_that_starts_is_shown_and_not_announced_as_trouble() {
+        let mut starting = conforming();
+        starting.view.trouble = Some(Trouble { reason: reason::APP_NOT_READY, message: "It starts.".to_owned() });
+        let deployment = deployment(&json!({"updatedReplicas": 1}));
+        let assessed = assessed(&accepted(), Some(&deployment), &[starting], &Default::default());
+        assert_eq!(word(&assessed.status, ConditionType::WorkloadAvailable), ("False", "AppNotReady"));
+        assert_eq!(assessed.announcements, []);
     }
 
     #[test]
