@@ -172,7 +172,7 @@ fn check_url(field: &str, url: &str, options: ParseOptions) -> Result<(), NotAcc
             reason: reason::INSECURE_ISSUER,
             message: format!(
                 "{field}: '{url}' is not https; use https://, with caBundle for a private CA (for tests alone, the \
-                 operator takes http:// with --allow-insecure-issuers)"
+                 operator takes http:// with the chart's allowInsecureIssuers)"
             ),
         });
     }

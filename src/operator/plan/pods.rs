@@ -203,7 +203,7 @@ impl Who<'_> {
     fn image_setting(&self) -> &'static str {
         match self.status.name.as_str() {
             APP_CONTAINER => "app.image, and the registry's credentials in app.imagePullSecrets",
-            SIDECAR_CONTAINER => "the operator's --sidecar-image",
+            SIDECAR_CONTAINER => "the chart's images.sidecar",
             _ => "its name and the registry's credentials",
         }
     }
