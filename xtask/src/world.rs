@@ -1,21 +1,21 @@
 //! What examples/items.yaml presupposes on a cluster: the Okta-like server, Tollgate by its chart, and a namespace with
 //! the CA and the credentials. The demo and the tests start from the same one.
 
+mod things;
+
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::images;
+use crate::images::{self, Image};
 use crate::shell::Shell;
 use crate::target::Target;
 use crate::toolchain::apt;
 use crate::{console, interrupt, paths, process};
+use things::Things;
 
-/// Namespaces that are made, and removed at the end.
-const NAMESPACES: [&str; 3] = ["shop", "okta", "tollgate-system"];
-const DEFINITION: &str = "oktaprotectedapis.tollgate.dev";
 /// The Okta-like server's name inside the cluster.
 pub const OKTA_HOST: &str = "okta-like.okta.svc.cluster.local";
 
@@ -23,6 +23,10 @@ pub const OKTA_HOST: &str = "okta-like.okta.svc.cluster.local";
 #[derive(Debug)]
 pub struct World {
     target: Target,
+    /// What the cluster had when this run came to it; never removed.
+    before: Things,
+    /// What this run made, or began to make.
+    made: Things,
     /// For commands against it.
     pub shell: Shell,
 }
@@ -44,13 +48,16 @@ impl World {
     pub fn prepare(is_transcript: bool, keep: bool) -> anyhow::Result<Self> {
         let target = Target::find()?;
         apt::ensure(&[apt::WORLD])?;
+        let shell = Shell::new(&target.kubeconfig(), is_transcript)?;
+        let mut world = Self { target, before: Things::default(), made: Things::default(), shell };
+        if matches!(world.target, Target::Foreign { .. }) {
+            // Before anybody waits for a build; asked again after it.
+            world.make_room()?;
+        }
         let images = images::build()?;
-        target.start()?;
-        let world = Self { shell: Shell::new(&target.kubeconfig(), is_transcript)?, target };
-        let prepared =
-            world.refuse_strangers().and_then(|()| world.target.load(&images)).and_then(|()| world.populate());
-        if let Err(error) = prepared {
-            if interrupt::check().is_ok() {
+        world.target.start()?;
+        if let Err(error) = world.set_up(&images) {
+            if !world.made.is_empty() && interrupt::check().is_ok() {
                 world.explain();
             }
             world.end(keep)?;
@@ -67,6 +74,7 @@ impl World {
     pub fn end(self, keep: bool) -> anyhow::Result<()> {
         interrupt::forget();
         match &self.target {
+            Target::Foreign { .. } if self.removable().is_empty() => Ok(()),
             _ if keep => {
                 console::line(self.look_around());
                 Ok(())
@@ -74,7 +82,7 @@ impl World {
             Target::Local { was_up: false, .. } => {
                 console::step("removing the cluster", crate::cluster::LocalCluster::down)
             }
-            _ => console::step("removing what was installed", || self.remove()),
+            _ => console::step("removing what was installed", || self.remove(&self.removable())),
         }
     }
 
@@ -119,15 +127,24 @@ impl World {
         Ok(())
     }
 
-    fn populate(&self) -> anyhow::Result<()> {
+    fn set_up(&mut self, images: &[Image]) -> anyhow::Result<()> {
+        self.make_room()?;
+        self.target.load(images)?;
+        self.populate()
+    }
+
+    /// What several commands or objects make counts as made from just before: that may fail or be interrupted half way.
+    fn populate(&mut self) -> anyhow::Result<()> {
         let shell = &self.shell;
         shell.remark("An Okta-like authorization server, with https by a private CA");
         certificates(shell)?;
+        self.made.add_namespace(things::OKTA);
         shell.run("kubectl apply --filename tests/okta-like/okta-like.yaml")?;
         shell
             .run("kubectl --namespace okta create secret tls okta-like-tls --cert $WORK/tls.crt --key $WORK/tls.key")?;
 
         shell.remark("Tollgate, by its chart");
+        self.made.add_release();
         shell.run(
             "helm install tollgate charts/tollgate --namespace tollgate-system --create-namespace --wait --timeout 3m",
         )?;
@@ -135,7 +152,11 @@ impl World {
         shell.remark(
             "A namespace that enforces the restricted Pod Security Standard, with the CA and the API's Okta client",
         );
-        shell.run("kubectl create namespace shop")?;
+        let created = shell.run("kubectl create namespace shop");
+        if created.is_ok() || interrupt::check().is_err() {
+            self.made.add_namespace(things::SHOP);
+        }
+        created?;
         shell.run("kubectl label namespace shop pod-security.kubernetes.io/enforce=restricted")?;
         shell.run("kubectl --namespace shop create configmap okta-ca --from-file=ca.crt=$WORK/ca.crt")?;
         let api = self.client("the items API itself")?;
@@ -149,30 +170,34 @@ impl World {
 
     /// The local cluster is a workbench: an earlier world on it is replaced. Somebody's cluster may have such names for
     /// reasons of its own.
-    fn refuse_strangers(&self) -> anyhow::Result<()> {
-        let names = self.shell.ask("kubectl get namespaces --output name")?;
-        let taken: Vec<&str> =
-            NAMESPACES.into_iter().filter(|name| names.contains(&format!("namespace/{name}\n"))).collect();
-        let is_taken = !taken.is_empty() || self.shell.holds(&format!("kubectl get crd {DEFINITION}"));
+    fn make_room(&mut self) -> anyhow::Result<()> {
+        let found = Things::listed(&self.shell.ask(things::LISTING)?);
         match &self.target {
-            _ if !is_taken => Ok(()),
-            Target::Local { .. } => console::step("removing what an earlier run left", || self.remove()),
-            Target::Foreign { .. } => bail!(
-                "the cluster already has {}: remove it first, if it is of an earlier run:\n{}",
-                if taken.is_empty() { DEFINITION.to_owned() } else { format!("namespaces {}", taken.join(", ")) },
-                removal().join("\n")
-            ),
+            _ if found.is_empty() => Ok(()),
+            Target::Local { .. } => console::step("removing what an earlier run left", || self.remove(&found)),
+            Target::Foreign { .. } => {
+                self.before = found.clone();
+                bail!(
+                    "the cluster already has {}; nothing was changed. If that is of an earlier run, remove it first:\n{}",
+                    found.names(),
+                    found.removal().join("\n")
+                )
+            }
         }
     }
 
-    fn remove(&self) -> anyhow::Result<()> {
-        removal().iter().try_for_each(|line| self.shell.ask(line).map(drop))
+    fn removable(&self) -> Things {
+        Things::removable(&self.made, &self.before)
+    }
+
+    fn remove(&self, things: &Things) -> anyhow::Result<()> {
+        things.removal().iter().try_for_each(|line| self.shell.ask(line).map(drop))
     }
 
     fn look_around(&self) -> String {
         let clean_up = match &self.target {
             Target::Local { .. } => "cargo xtask cluster down".to_owned(),
-            Target::Foreign { .. } => removal().join("\n    "),
+            Target::Foreign { .. } => self.removable().removal().join("\n    "),
         };
         let kubectl = self.shell.ask("command -v kubectl").unwrap_or_default();
         let tools = kubectl.trim().trim_end_matches("/kubectl");
@@ -184,15 +209,6 @@ impl World {
             self.target.kubeconfig().display()
         )
     }
-}
-
-/// Resources go before the operator that looks after them; namespaces take what else is in them.
-fn removal() -> Vec<String> {
-    vec![
-        format!("kubectl delete crd {DEFINITION} --ignore-not-found"),
-        "helm uninstall tollgate --namespace tollgate-system --ignore-not-found --wait".into(),
-        format!("kubectl delete namespace {} --ignore-not-found", NAMESPACES.join(" ")),
-    ]
 }
 
 fn certificates(shell: &Shell) -> anyhow::Result<()> {
