@@ -15,6 +15,7 @@ pub mod interrupt;
 pub mod lint;
 pub mod paths;
 pub mod process;
+pub mod run_lock;
 pub mod shell;
 pub mod suite;
 pub mod target;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::bail;
 
+use crate::target::Target;
 use crate::toolchain::{self, apt};
 use crate::world::World;
 use crate::{console, images, paths, process};
@@ -20,6 +21,7 @@ const ON_CLUSTER: [&str; 3] = ["e2e", "browser", "docs"];
 /// # Errors
 /// When a test fails, or when something cannot be prepared.
 pub fn run(keep: bool) -> anyhow::Result<()> {
+    let _reserved = Target::reserve()?;
     console::title("Tools");
     apt::ensure(&[apt::CLUSTER, apt::WORLD, apt::BROWSER])?;
     toolchain::ensure(&toolchain::ALL.map(|tool| tool.name))?;

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 
 use crate::cluster::LocalCluster;
 use crate::images::Image;
+use crate::run_lock::RunLock;
 use crate::{console, process, toolchain};
 
 /// A shell command that takes an image archive into a cluster that is not the local one, for example
@@ -34,6 +35,17 @@ pub enum Target {
 }
 
 impl Target {
+    /// Keeps the local cluster for this run until the value is dropped; `None` for somebody's cluster.
+    ///
+    /// # Errors
+    /// When another run uses the local cluster.
+    pub fn reserve() -> anyhow::Result<Option<RunLock>> {
+        match named(&LocalCluster::default()) {
+            None => RunLock::take().map(Some),
+            Some(_) => Ok(None),
+        }
+    }
+
     /// Finds the cluster. What cannot work is refused here, before anybody waits for a build.
     ///
     /// # Errors
@@ -41,8 +53,7 @@ impl Target {
     /// be started on this machine.
     pub fn find() -> anyhow::Result<Self> {
         let cluster = LocalCluster::default();
-        let named = env::var_os("KUBECONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-        let Some(kubeconfig) = named.filter(|kubeconfig| *kubeconfig != cluster.kubeconfig()) else {
+        let Some(kubeconfig) = named(&cluster) else {
             cluster.check_machine()?;
             return Ok(Self::Local { was_up: cluster.is_ready(), cluster });
         };
@@ -97,4 +108,10 @@ impl Target {
             })
         })
     }
+}
+
+/// What KUBECONFIG names, unless that is the local cluster.
+fn named(cluster: &LocalCluster) -> Option<PathBuf> {
+    let named = env::var_os("KUBECONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    named.filter(|kubeconfig| *kubeconfig != cluster.kubeconfig())
 }

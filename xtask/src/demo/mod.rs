@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 
 use crate::cluster::free_port;
 use crate::shell::{Forward, Shell};
+use crate::target::Target;
 use crate::world::{OKTA_HOST, World};
 use crate::{console, interrupt, wait};
 use answer::Answer;
@@ -23,6 +24,7 @@ const REVOCATION_SHOWS: Duration = Duration::from_secs(30);
 /// When a step fails or an answer is not the one that the product promises.
 pub fn run(keep: bool) -> anyhow::Result<()> {
     let started = Instant::now();
+    let _reserved = Target::reserve()?;
     console::title("Getting ready");
     let mut world = World::prepare(true, keep)?;
     let result = show(&mut world);
