@@ -78,7 +78,9 @@ impl LocalCluster {
         let has_other_node = process::succeeds(Command::new("iptables").args(["-t", "nat", "-S", "KUBE-SERVICES"]));
         if has_other_node && Daemon::recorded(&self.state).is_empty() {
             bail!(
-                "this machine is a node of another Kubernetes cluster, which the local one would disturb; set KUBECONFIG"
+                "this machine is a node of another Kubernetes cluster, which the local one would disturb: set KUBECONFIG \
+                 to it. If it is a local cluster of another TOLLGATE_CACHE, `TOLLGATE_CACHE=... cargo xtask cluster \
+                 down` ends it"
             );
         }
         Ok(())
