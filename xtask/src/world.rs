@@ -92,7 +92,7 @@ impl World {
             "kubectl get pods --all-namespaces --output wide",
             "kubectl get okapi --all-namespaces --output yaml",
             "kubectl get events --all-namespaces --sort-by=.lastTimestamp | tail -n 25",
-            "kubectl --namespace tollgate-system logs deployment/tollgate --tail=25",
+            "kubectl --namespace tollgate-system logs --selector app.kubernetes.io/name=tollgate --prefix --tail=25",
             "kubectl --namespace shop logs --selector tollgate.dev/api=items --all-containers --prefix --tail=15",
             "kubectl --namespace okta logs deployment/okta-like --tail=15",
         ] {
@@ -174,7 +174,11 @@ impl World {
         let found = Things::listed(&self.shell.ask(things::LISTING)?);
         match &self.target {
             _ if found.is_empty() => Ok(()),
-            Target::Local { .. } => console::step("removing what an earlier run left", || self.remove(&found)),
+            Target::Local { .. } => {
+                console::step("replacing the world that an earlier run left on the local cluster", || {
+                    self.remove(&found)
+                })
+            }
             Target::Foreign { .. } => {
                 self.before = found.clone();
                 bail!(
