@@ -143,11 +143,19 @@ impl Drop for Forward {
 /// # Errors
 /// When the toolchain's versions cannot be read.
 pub fn environment(kubeconfig: &Path) -> anyhow::Result<BTreeMap<&'static str, OsString>> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = folders()?.into_iter().chain(std::env::split_paths(&path));
+    let path = std::env::join_paths(folders).context("the PATH cannot take the toolchain's folders")?;
+    Ok(BTreeMap::from([("KUBECONFIG", kubeconfig.into()), ("PATH", path)]))
+}
+
+/// The folders of the toolchain's kubectl and helm.
+///
+/// # Errors
+/// When the toolchain's versions cannot be read.
+pub fn folders() -> anyhow::Result<[PathBuf; 2]> {
     let folder = |tool| -> anyhow::Result<PathBuf> {
         Ok(toolchain::path(tool)?.parent().context("a tool has a folder")?.to_path_buf())
     };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = [folder("kubectl")?, folder("helm")?].into_iter().chain(std::env::split_paths(&path));
-    let path = std::env::join_paths(folders).context("the PATH cannot take the toolchain's folders")?;
-    Ok(BTreeMap::from([("KUBECONFIG", kubeconfig.into()), ("PATH", path)]))
+    Ok([folder("kubectl")?, folder("helm")?])
 }

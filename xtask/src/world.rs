@@ -4,18 +4,21 @@
 mod things;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::images::{self, Image};
-use crate::shell::Shell;
+use crate::shell::{self, Shell};
 use crate::target::Target;
 use crate::toolchain::apt;
 use crate::{console, interrupt, paths, process};
 use things::Things;
 
+/// A client of the test server that may call the items API, by the words of its name.
+pub const CALLER: &str = "a caller of the items API";
 /// The Okta-like server's name inside the cluster.
 pub const OKTA_HOST: &str = "okta-like.okta.svc.cluster.local";
 
@@ -76,7 +79,7 @@ impl World {
         match &self.target {
             Target::Foreign { .. } if self.removable().is_empty() => Ok(()),
             _ if keep => {
-                console::line(self.look_around());
+                console::line(self.look_around()?);
                 Ok(())
             }
             Target::Local { was_up: false, .. } => {
@@ -123,7 +126,7 @@ impl World {
     /// # Errors
     /// When the toolchain's versions cannot be read.
     pub fn environment(&self, command: &mut Command) -> anyhow::Result<()> {
-        command.envs(crate::shell::environment(&self.target.kubeconfig())?);
+        command.envs(shell::environment(&self.target.kubeconfig())?);
         Ok(())
     }
 
@@ -198,24 +201,48 @@ impl World {
         things.removal().iter().try_for_each(|line| self.shell.ask(line).map(drop))
     }
 
-    fn look_around(&self) -> String {
+    fn look_around(&self) -> anyhow::Result<String> {
         let clean_up = match &self.target {
-            Target::Local { .. } => "cargo xtask cluster down".to_owned(),
-            Target::Foreign { .. } => self.removable().removal().join("\n    "),
+            Target::Local { .. } => vec!["cargo xtask cluster down".to_owned()],
+            Target::Foreign { .. } => self.removable().removal(),
         };
-        let kubectl = self.shell.ask("command -v kubectl").unwrap_or_default();
-        let tools = kubectl.trim().trim_end_matches("/kubectl");
-        format!(
-            "\nEverything still runs. To look around:\n    export KUBECONFIG={} PATH={tools}:$PATH\n    \
-             kubectl --namespace shop describe okapi items\n    \
-             kubectl --namespace shop port-forward service/items 8080:80    # then http://127.0.0.1:8080/docs\n\
-             To remove it:\n    {clean_up}",
-            self.target.kubeconfig().display()
-        )
+        Ok(look_around(&self.target.kubeconfig(), &shell::folders()?, &self.client(CALLER)?, &clean_up))
     }
+}
+
+fn look_around(kubeconfig: &Path, folders: &[PathBuf], caller: &Client, clean_up: &[String]) -> String {
+    let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    let Client { id, secret } = caller;
+    format!(
+        "\nEverything still runs. To look around:\n    export KUBECONFIG={} PATH={}:$PATH\n    \
+         kubectl --namespace shop describe okapi items\n    \
+         kubectl --namespace shop port-forward service/items 8080:80    # then http://127.0.0.1:8080/docs\n    \
+         curl -s http://127.0.0.1:8080/token --user {id}:{secret} --data grant_type=client_credentials \
+         --data scope=items\n\
+         The client id is {id}, the client secret {secret}.\n\
+         To remove it:\n    {}",
+        kubeconfig.display(),
+        folders.join(":"),
+        clean_up.join("\n    ")
+    )
 }
 
 fn certificates(shell: &Shell) -> anyhow::Result<()> {
     let script = paths::repository().join("tests/okta-like/certs.sh");
     process::capture(Command::new("sh").arg(script).arg(shell.work()).arg(OKTA_HOST)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_look_around_text_has_both_tools_the_client_and_the_end() {
+        let caller = Client { id: "an-id".into(), secret: "a-secret".into() };
+        let folders = ["/cache/kubernetes".into(), "/cache/helm".into()];
+        let text = look_around(Path::new("/cache/kubeconfig"), &folders, &caller, &["first".into(), "second".into()]);
+        assert!(text.contains("KUBECONFIG=/cache/kubeconfig PATH=/cache/kubernetes:/cache/helm:$PATH\n"), "{text}");
+        assert!(text.contains("--user an-id:a-secret ") && text.contains("secret a-secret."), "{text}");
+        assert!(text.ends_with("To remove it:\n    first\n    second"), "{text}");
+    }
 }

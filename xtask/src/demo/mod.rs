@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use crate::cluster::free_port;
 use crate::shell::{Forward, Shell};
 use crate::target::Target;
-use crate::world::{OKTA_HOST, World};
+use crate::world::{CALLER, OKTA_HOST, World};
 use crate::{console, interrupt, wait};
 use answer::Answer;
 
@@ -41,7 +41,7 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
 }
 
 fn show(world: &mut World) -> anyhow::Result<()> {
-    let caller = world.client("a caller of the items API")?;
+    let caller = world.client(CALLER)?;
     console::title("An API becomes a protected API");
     world.shell.declare("CLIENT", &format!("{}:{}", caller.id, caller.secret));
     world.shell.declare("API", &format!("http://127.0.0.1:{}", free_port()?));
