@@ -30,9 +30,12 @@ pub const CLUSTER: &[Package] = &[
 pub const IMAGES: &[Package] =
     &[package("buildah", &["/usr/bin/buildah"]), package("debootstrap", &["/usr/sbin/debootstrap"])];
 
-/// What makes certificates and fetches npm packages.
-pub const WORLD: &[Package] =
-    &[package("openssl", &["/usr/bin/openssl"]), package("npm", &["/usr/bin/npm", "/usr/local/bin/npm"])];
+/// What makes certificates, fetches npm packages, and sends the requests.
+pub const WORLD: &[Package] = &[
+    package("openssl", &["/usr/bin/openssl"]),
+    package("npm", &["/usr/bin/npm", "/usr/local/bin/npm"]),
+    package("curl", &["/usr/bin/curl", "/usr/local/bin/curl"]),
+];
 
 /// What the browser test drives.
 pub const BROWSER: &[Package] = &[
