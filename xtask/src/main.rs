@@ -9,6 +9,16 @@ use xtask::cluster::LocalCluster;
 use xtask::toolchain::{self, apt};
 use xtask::{bench, console, demo, images, interrupt, lint, paths, process, suite};
 
+/// The environment variables of a run on a cluster.
+const SETTINGS: &str = "\
+Environment:
+  KEEP=1                   as --keep
+  KUBECONFIG=<file>        use that cluster instead of the local one; needs TOLLGATE_LOAD
+  TOLLGATE_LOAD=<command>  loads the image archive $ARCHIVE into that cluster, for example
+                           `kind load image-archive \"$ARCHIVE\"`; `true` when its nodes have the images
+  TOLLGATE_CACHE=<folder>  built tools, images, and the local cluster; default ~/.cache/tollgate
+  TOLLGATE_PROFILE=quick   compile the images' programs in a fraction of the time, not as they ship";
+
 #[derive(Parser)]
 #[command(about = "Tollgate's developer loop")]
 struct Arguments {
@@ -19,12 +29,14 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// The main job on a real cluster, each command shown with its result
+    #[command(after_help = SETTINGS)]
     Demo {
         /// Leave everything running, and say how to look around
         #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
         keep: bool,
     },
     /// Every test, from units to real pods and a real browser
+    #[command(after_help = SETTINGS)]
     Test {
         /// Leave the cluster running, to look into a failure
         #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
@@ -122,4 +134,21 @@ fn cluster_up() -> Result<()> {
     let cluster = LocalCluster::up()?;
     console::line(format_args!("export KUBECONFIG={}", cluster.kubeconfig().display()));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_help_of_a_run_names_every_setting() {
+        for task in ["demo", "test"] {
+            let help = Arguments::command().find_subcommand_mut(task).unwrap().render_long_help().to_string();
+            for setting in ["KEEP", "KUBECONFIG", "TOLLGATE_LOAD", "TOLLGATE_CACHE", "TOLLGATE_PROFILE"] {
+                assert!(help.contains(&format!("{setting}=")), "{task} --help lacks {setting}:\n{help}");
+            }
+        }
+    }
 }
