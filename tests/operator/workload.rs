@@ -28,9 +28,9 @@ async fn an_image_that_cannot_be_pulled_is_named() {
 }
 
 #[tokio::test]
-async fn a_sidecar_image_that_cannot_be_pulled_points_at_the_operator() {
+async fn a_sidecar_image_that_cannot_be_pulled_points_at_the_chart() {
     let message = said("sidecar-image", waits("ErrImagePull"), waits("PodInitializing"), "ImagePullFailed").await;
-    assert!(message.contains(crate::scene::SIDECAR_IMAGE) && message.contains("--sidecar-image"), "{message}");
+    assert!(message.contains(crate::scene::SIDECAR_IMAGE) && message.contains("images.sidecar"), "{message}");
 }
 
 #[tokio::test]
