@@ -36,6 +36,8 @@ impl ValidatedApi {
             default_access: *default_access,
             routes: routes.iter().map(route_config).collect(),
             token_broker: broker.as_ref().map(broker_config),
+            external_urls: Vec::new(),
+            trusted_proxies: Vec::new(),
             upstream: UpstreamConfig { port: *upstream_port },
             log_level: sidecar.log_level,
         }
@@ -54,10 +56,11 @@ fn issuer_config(issuer: &Issuer) -> IssuerConfig {
             credentials_dir: format!("{CREDENTIALS_DIR}/{name}"),
             auth_method: client.auth_method,
         }),
-        introspection: IntrospectionConfig { cache_millis: millis(*introspection_cache) },
+        introspection: IntrospectionConfig { cache_millis: millis(*introspection_cache), ..Default::default() },
         clock_skew_seconds: clock_skew.as_secs(),
         ca_file: ca_bundle.as_ref().map(|_| format!("{CA_DIR}/{name}/ca.crt")),
         allow_http: *allow_http,
+        ..IssuerConfig::new("", "", Vec::new())
     }
 }
 
@@ -69,6 +72,8 @@ fn route_config(route: &Route) -> RouteConfig {
         methods: methods.iter().map(|method| method.as_str().to_owned()).collect(),
         access: *access,
         scopes: scopes.clone(),
+        issuers: Vec::new(),
+        when: None,
     }
 }
 

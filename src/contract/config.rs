@@ -23,6 +23,13 @@ pub struct SidecarConfig {
     /// `POST <path>` for callers; absent = off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_broker: Option<BrokerConfig>,
+    /// How callers reach the API: `https://host[:port][/path]` without a trailing slash. The one source of URLs in DPoP
+    /// proofs (RFC 9449) and of protected-resource metadata (RFC 9728); the request's `Host` never is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external_urls: Vec<String>,
+    /// Peers whose `X-Forwarded-For` says who the caller is, as CIDRs; nobody else's is believed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<String>,
     /// The app.
     pub upstream: UpstreamConfig,
     /// Verbosity of the sidecar's own log.
@@ -51,9 +58,181 @@ pub struct IssuerConfig {
     /// A PEM file with extra CA certificates to trust for this issuer; absent = public roots only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
+    /// Signature algorithms that are accepted; a token's header never adds one.
+    #[serde(default = "rs256_only")]
+    pub algorithms: Vec<Algorithm>,
+    /// What its access tokens look like.
+    #[serde(default)]
+    pub token_profile: TokenProfile,
+    /// A token whose `exp` lies further than this behind its `iat` is refused, in seconds.
+    #[serde(default = "one_day")]
+    pub max_token_lifetime_seconds: u64,
+    /// Whether tokens that are bound to a key (RFC 9449) may or must be used.
+    #[serde(default)]
+    pub dpop: DpopMode,
+    /// Whether DPoP proofs must carry a nonce of ours (RFC 9449 section 9).
+    #[serde(default)]
+    pub dpop_nonce: DpopNonce,
+    /// Endpoints that are not to be found by discovery.
+    #[serde(default, skip_serializing_if = "EndpointsConfig::is_empty")]
+    pub endpoints: EndpointsConfig,
     /// True lets `http://` endpoints be used (the operator's `--allow-insecure-issuers`; never a field of the resource).
     #[serde(default)]
     pub allow_http: bool,
+}
+
+impl IssuerConfig {
+    /// An issuer with the defaults of the resource: local checks of RS256 tokens, a minute of clock skew.
+    #[must_use]
+    pub fn new(name: impl Into<String>, url: impl Into<String>, audiences: Vec<String>) -> Self {
+        Self {
+            name: name.into(),
+            url: url.into(),
+            audiences,
+            validation: ValidationMode::Local,
+            client: None,
+            introspection: IntrospectionConfig::default(),
+            clock_skew_seconds: 60,
+            ca_file: None,
+            algorithms: rs256_only(),
+            token_profile: TokenProfile::default(),
+            max_token_lifetime_seconds: one_day(),
+            dpop: DpopMode::default(),
+            dpop_nonce: DpopNonce::default(),
+            endpoints: EndpointsConfig::default(),
+            allow_http: false,
+        }
+    }
+}
+
+fn rs256_only() -> Vec<Algorithm> {
+    vec![Algorithm::Rs256]
+}
+
+/// Okta's access tokens live a day at most.
+fn one_day() -> u64 {
+    24 * 60 * 60
+}
+
+/// JWS signature algorithms (RFC 7518 section 3.1, RFC 8037). There is no symmetric one, and no `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256: what Okta signs with.
+    Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    Rs512,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+    /// RSASSA-PSS with SHA-384.
+    Ps384,
+    /// RSASSA-PSS with SHA-512.
+    Ps512,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+    /// ECDSA on P-521 with SHA-512.
+    Es512,
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 10] = [
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Es256,
+        Self::Es384,
+        Self::Es512,
+        Self::EdDsa,
+    ];
+
+    /// The `alg` of RFC 7518.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+            Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+
+    /// The algorithm of this exact name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
+    }
+}
+
+/// What an issuer's access tokens look like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenProfile {
+    /// Okta's: `typ` absent, `JWT` or `at+jwt`; `exp`, `iss` and `aud` required.
+    #[default]
+    Okta,
+    /// RFC 9068 to the letter: `typ` `at+jwt`, and `iss`, `exp`, `aud`, `sub`, `client_id`, `iat` and `jti` required.
+    Rfc9068,
+}
+
+/// Whether DPoP-bound tokens (RFC 9449) are taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DpopMode {
+    /// A bound token is refused.
+    #[default]
+    Off,
+    /// Bound tokens with their proof, and unbound bearer tokens.
+    Accept,
+    /// Bound tokens with their proof only.
+    Require,
+}
+
+/// Whether DPoP proofs must carry a server nonce.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DpopNonce {
+    /// No: a proof could be replayed once on each other pod within its time window.
+    #[default]
+    Off,
+    /// Yes, and each pod takes its own only.
+    PerPod,
+}
+
+/// Endpoints of an issuer that are given, not discovered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndpointsConfig {
+    /// Where the key set is (RFC 8414 `jwks_uri`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
+    /// Where tokens are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Where tokens are introspected (RFC 7662).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<String>,
+}
+
+impl EndpointsConfig {
+    /// Whether all are discovered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How access tokens of one issuer are judged.
@@ -106,6 +285,32 @@ pub enum ClientAuthMethod {
 pub struct IntrospectionConfig {
     /// How long an answer is fresh, in milliseconds; never past the token's `exp`. 0 = ask each time.
     pub cache_millis: u64,
+    /// How much longer an answer may serve while the issuer limits our calls, in milliseconds; never past `exp`.
+    #[serde(default)]
+    pub max_stale_millis: u64,
+    /// What holds while the issuer cannot be asked.
+    #[serde(default)]
+    pub on_outage: OnOutage,
+}
+
+impl Default for IntrospectionConfig {
+    fn default() -> Self {
+        Self { cache_millis: 60_000, max_stale_millis: 60_000, on_outage: OnOutage::Reject }
+    }
+}
+
+/// What becomes of tokens that the issuer cannot be asked about: connection, TLS, time-out or 5xx, never a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum OnOutage {
+    /// 503: they were not judged.
+    #[default]
+    Reject,
+    /// A token that is locally sound and not known to be revoked passes, for so long after the last good answer.
+    AcceptLocallyValid {
+        /// In milliseconds.
+        max_duration_millis: u64,
+    },
 }
 
 /// Access to a path that no route names.
@@ -133,6 +338,12 @@ pub struct RouteConfig {
     /// Scopes that a token must carry.
     #[serde(default)]
     pub scopes: ScopesConfig,
+    /// Names of the issuers whose tokens may pass; empty = any of the policy's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<String>,
+    /// A CEL expression over `claims` and `request` that must be true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
 }
 
 /// A path rule; both kinds start with `/` and hold no `..`, `//` or `%`.

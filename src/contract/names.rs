@@ -28,6 +28,12 @@ pub const POLICY_DIR: &str = "/etc/tollgate/policy";
 /// The policy's file in [`POLICY_DIR`] and its key in the ConfigMap.
 pub const POLICY_FILE: &str = "config.json";
 
+/// Where the ConfigMap with the hints is mounted; it may be absent.
+pub const HINTS_DIR: &str = "/etc/tollgate/hints";
+
+/// The file of the [`crate::Hints`] in [`HINTS_DIR`] and its key in the ConfigMap.
+pub const HINTS_FILE: &str = "hints.json";
+
 /// Parent folder of mounted client credentials: `<dir>/<issuer name>/{clientId,clientSecret,previousClientSecret}`.
 pub const CREDENTIALS_DIR: &str = "/etc/tollgate/credentials";
 

@@ -30,6 +30,8 @@ pub enum Reason {
     Inactive,
     /// The token lacks a scope of the route (RFC 6750 section 3.1).
     InsufficientScope,
+    /// The route's rule on claims does not hold, or could not be evaluated.
+    ClaimsDenied,
     /// The route is closed to everybody.
     RouteDenied,
     /// Routes name this path, none with this method.
@@ -40,6 +42,14 @@ pub enum Reason {
     BadPath,
     /// A token bound to a key or certificate was sent without proof of it (RFC 9449, RFC 8705).
     SenderMismatch,
+    /// A bound token came without a DPoP proof, or an unbound one where only bound ones are taken (RFC 9449).
+    DpopMissing,
+    /// The DPoP proof does not hold (RFC 9449 section 4.3).
+    DpopInvalid,
+    /// The DPoP proof was used before (RFC 9449 section 11.1).
+    DpopReplayed,
+    /// The DPoP proof must carry a nonce of ours (RFC 9449 section 9).
+    DpopNonceRequired,
     /// The token request is not `application/x-www-form-urlencoded`.
     UnsupportedMediaType,
     /// The body is over the limit.
@@ -72,7 +82,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics and docs.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 37] = [
         Self::MissingToken,
         Self::MalformedToken,
         Self::UnsupportedAlgorithm,
@@ -86,11 +96,16 @@ impl Reason {
         Self::EncryptedToken,
         Self::Inactive,
         Self::InsufficientScope,
+        Self::ClaimsDenied,
         Self::RouteDenied,
         Self::MethodNotAllowed,
         Self::BadRequest,
         Self::BadPath,
         Self::SenderMismatch,
+        Self::DpopMissing,
+        Self::DpopInvalid,
+        Self::DpopReplayed,
+        Self::DpopNonceRequired,
         Self::UnsupportedMediaType,
         Self::BodyTooLarge,
         Self::HeadersTooLarge,
@@ -124,11 +139,16 @@ impl Reason {
             Self::EncryptedToken => "encrypted_token",
             Self::Inactive => "inactive",
             Self::InsufficientScope => "insufficient_scope",
+            Self::ClaimsDenied => "claims_denied",
             Self::RouteDenied => "route_denied",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::BadRequest => "bad_request",
             Self::BadPath => "bad_path",
             Self::SenderMismatch => "sender_mismatch",
+            Self::DpopMissing => "dpop_missing",
+            Self::DpopInvalid => "dpop_invalid",
+            Self::DpopReplayed => "dpop_replayed",
+            Self::DpopNonceRequired => "dpop_nonce_required",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BodyTooLarge => "body_too_large",
             Self::HeadersTooLarge => "headers_too_large",

@@ -124,8 +124,12 @@ pub fn status(reason: Reason) -> StatusCode {
         | Reason::EncryptedToken
         | Reason::Inactive
         | Reason::SenderMismatch
+        | Reason::DpopMissing
+        | Reason::DpopInvalid
+        | Reason::DpopReplayed
+        | Reason::DpopNonceRequired
         | Reason::InvalidClient => StatusCode::UNAUTHORIZED,
-        Reason::InsufficientScope | Reason::RouteDenied => StatusCode::FORBIDDEN,
+        Reason::InsufficientScope | Reason::ClaimsDenied | Reason::RouteDenied => StatusCode::FORBIDDEN,
         Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Reason::BadRequest | Reason::BadPath | Reason::InvalidScope | Reason::UnsupportedGrantType => {
             StatusCode::BAD_REQUEST
@@ -159,11 +163,16 @@ fn title(reason: Reason) -> &'static str {
         Reason::EncryptedToken => "The access token is encrypted",
         Reason::Inactive => "The access token is not active",
         Reason::InsufficientScope => "The access token lacks a scope",
+        Reason::ClaimsDenied => "The access token's claims do not allow this",
         Reason::RouteDenied => "This path is closed",
         Reason::MethodNotAllowed => "This path does not take this method",
         Reason::BadRequest => "The request is malformed",
         Reason::BadPath => "The path is ambiguous",
         Reason::SenderMismatch => "The access token is bound to another sender",
+        Reason::DpopMissing => "A proof of possession is needed",
+        Reason::DpopInvalid => "The proof of possession does not hold",
+        Reason::DpopReplayed => "The proof of possession was used before",
+        Reason::DpopNonceRequired => "The proof of possession needs a nonce",
         Reason::UnsupportedMediaType => "The media type is not accepted",
         Reason::BodyTooLarge => "The body is too large",
         Reason::HeadersTooLarge => "The headers are too large",

@@ -82,18 +82,14 @@ impl World {
             namespace: "shop".into(),
             name: "items".into(),
             issuers: vec![IssuerConfig {
-                name: "okta".into(),
-                url: issuer.url(),
-                audiences: vec!["api://default".into()],
                 validation: mode,
                 client: Some(ClientConfig {
                     credentials_dir: credentials.path().display().to_string(),
                     auth_method: ClientAuthMethod::ClientSecretBasic,
                 }),
-                introspection: IntrospectionConfig { cache_millis: 60_000 },
-                clock_skew_seconds: 60,
+                introspection: IntrospectionConfig { max_stale_millis: 0, ..IntrospectionConfig::default() },
                 ca_file: Some(issuer.ca_file().display().to_string()),
-                allow_http: false,
+                ..IssuerConfig::new("okta", issuer.url(), vec!["api://default".into()])
             }],
             default_access: DefaultAccess::Authenticated,
             routes: Vec::new(),
@@ -104,6 +100,8 @@ impl World {
                 allowed_scopes: vec!["items".into(), "items:write".into()],
                 swagger_form: true,
             }),
+            external_urls: Vec::new(),
+            trusted_proxies: Vec::new(),
             upstream: UpstreamConfig { port: app.address.port() },
             log_level: LogLevel::Info,
         };

@@ -9,10 +9,11 @@ mod json;
 mod jwt;
 mod metrics;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use tokio::time::Instant;
 use tollgate_contract::ValidationMode;
 use tracing::debug;
@@ -35,6 +36,19 @@ pub struct Authenticator {
     decisions: Arc<DecisionCache>,
     introspector: Introspector,
     metrics: AuthMetrics,
+}
+
+/// What a caller presents with a request, for credentials to be found in and bound to.
+#[derive(Debug, Clone, Copy)]
+pub struct Presented<'a> {
+    /// The request's method.
+    pub method: &'a Method,
+    /// The path as received.
+    pub path: &'a str,
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+    /// Who is asking, as far as the network says.
+    pub from: IpAddr,
 }
 
 /// A token to judge, and when.
@@ -66,8 +80,8 @@ impl Authenticator {
     ///
     /// # Errors
     /// Why it is refused, or why it could not be judged.
-    pub async fn authenticate(&self, headers: &HeaderMap, now: SystemTime) -> Result<Arc<Identity>, Rejection> {
-        let credentials = Credentials::of(headers)?;
+    pub async fn authenticate(&self, presented: Presented<'_>, now: SystemTime) -> Result<Arc<Identity>, Rejection> {
+        let credentials = Credentials::of(presented.headers)?;
         let digest = TokenDigest::of(credentials.bytes());
         if let Some(identity) = self.decisions.find(&digest, now) {
             self.metrics.cache_hits.inc();

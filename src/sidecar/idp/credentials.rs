@@ -92,25 +92,20 @@ pub(super) fn basic(client_id: &str, secret: &SecretString) -> SecretString {
 
 #[cfg(test)]
 mod tests {
-    use tollgate_contract::{ClientAuthMethod, IntrospectionConfig, ValidationMode};
+    use tollgate_contract::{ClientAuthMethod, ValidationMode};
 
     use super::*;
 
     fn config(dir: &Path) -> IssuerConfig {
         let dir = dir.display().to_string();
         IssuerConfig {
-            name: "okta".into(),
-            url: "https://acme.example".into(),
-            audiences: vec!["api://default".into()],
             validation: ValidationMode::Introspection,
             client: Some(ClientConfig {
                 credentials_dir: dir.clone(),
                 auth_method: ClientAuthMethod::ClientSecretBasic,
             }),
-            introspection: IntrospectionConfig { cache_millis: 0 },
-            clock_skew_seconds: 60,
             ca_file: Some(format!("{dir}/ca.crt")),
-            allow_http: false,
+            ..IssuerConfig::new("okta", "https://acme.example", vec!["api://default".into()])
         }
     }
 

@@ -332,22 +332,10 @@ impl Issuer {
 
 #[cfg(test)]
 mod tests {
-    use tollgate_contract::IntrospectionConfig;
-
     use super::*;
 
     fn start(url: &str, allow_http: bool) -> Result<Issuer, StartError> {
-        let config = IssuerConfig {
-            name: "okta".into(),
-            url: url.into(),
-            audiences: vec!["api://default".into()],
-            validation: ValidationMode::Local,
-            client: None,
-            introspection: IntrospectionConfig { cache_millis: 0 },
-            clock_skew_seconds: 60,
-            ca_file: None,
-            allow_http,
-        };
+        let config = IssuerConfig { allow_http, ..IssuerConfig::new("okta", url, vec!["api://default".into()]) };
         Issuer::new(&config, false, IdpMetrics::default())
     }
 

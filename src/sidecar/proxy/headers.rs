@@ -49,9 +49,11 @@ const MEANINGFUL: [&str; 18] = [
 const OVERRIDES: [&str; 5] =
     ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
 
-/// How the caller is connected, as header values made once a connection.
+/// How the caller is connected, with header values made once a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
+    /// The other end of the connection.
+    pub(crate) ip: std::net::IpAddr,
     address: HeaderValue,
     forwarded: HeaderValue,
 }
@@ -65,7 +67,7 @@ impl Peer {
             std::net::IpAddr::V6(v6) => format!("for=\"[{v6}]\";proto=http"),
         };
         let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { address: value(address.to_string()), forwarded: value(forwarded) }
+        Self { ip: address, address: value(address.to_string()), forwarded: value(forwarded) }
     }
 }
 

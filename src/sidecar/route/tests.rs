@@ -14,6 +14,8 @@ fn route(name: &str, path: PathMatch, methods: &[&str], access: Access, all_of: 
         methods: owned(methods),
         access,
         scopes: ScopesConfig { all_of: owned(all_of), any_of: Vec::new() },
+        issuers: Vec::new(),
+        when: None,
     }
 }
 

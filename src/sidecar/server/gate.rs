@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::Drain;
 use super::flight::{Answer, AnswerBody, Flight, Observer};
 use super::head::{self, Refusal};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Presented};
 use crate::broker::Broker;
 use crate::identity::Identity;
 use crate::limits::Limits;
@@ -89,7 +89,7 @@ impl Gate {
         }
         let verdict = self.shared.policy.routes.judge(&path, &parts.method);
         flight.place = Place::Route(verdict.route);
-        let identity = self.admit(&verdict, &parts, flight).await?;
+        let identity = self.admit(&verdict, &parts, peer, flight).await?;
         self.forward(parts, body, host, peer, request_id, identity.as_deref(), flight).await
     }
 
@@ -98,6 +98,7 @@ impl Gate {
         &self,
         verdict: &Verdict,
         parts: &Parts,
+        peer: &Peer,
         flight: &mut Flight,
     ) -> Result<Option<Arc<Identity>>, Refusal<'_>> {
         let plain = |reason, detail| (Rejection::new(reason, detail), Context::None);
@@ -106,10 +107,12 @@ impl Gate {
             Requirement::Impossible => return Err(plain(Reason::RouteDenied, "Nobody may use this path.")),
             Requirement::Token => {}
         }
+        let path = head::path(&parts.uri).unwrap_or_default();
+        let presented = Presented { method: &parts.method, path, headers: &parts.headers, from: peer.ip };
         let identity = self
             .shared
             .authenticator
-            .authenticate(&parts.headers, SystemTime::now())
+            .authenticate(presented, SystemTime::now())
             .await
             .map_err(|rejection| (rejection, Context::Credentials))?;
         flight.identified(&identity);

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tollgate_contract::{
-    Access, DefaultAccess, IntrospectionConfig, IssuerConfig, LogLevel, PathMatch, RouteConfig, ScopesConfig,
-    SidecarConfig, UpstreamConfig, ValidationMode,
+    Access, DefaultAccess, IssuerConfig, LogLevel, PathMatch, RouteConfig, ScopesConfig, SidecarConfig, UpstreamConfig,
 };
 
 use crate::images::programs;
@@ -178,15 +177,8 @@ fn sidecar_config(stage: &Stage) -> SidecarConfig {
         namespace: "bench".to_owned(),
         name: "items".to_owned(),
         issuers: vec![IssuerConfig {
-            name: "bench".to_owned(),
-            url: stage.issuer(),
-            audiences: vec![AUDIENCE.to_owned()],
-            validation: ValidationMode::Local,
-            client: None,
-            introspection: IntrospectionConfig { cache_millis: 60_000 },
-            clock_skew_seconds: 60,
-            ca_file: None,
             allow_http: true,
+            ..IssuerConfig::new("bench", stage.issuer(), vec![AUDIENCE.to_owned()])
         }],
         default_access: DefaultAccess::Authenticated,
         routes: vec![RouteConfig {
@@ -195,8 +187,12 @@ fn sidecar_config(stage: &Stage) -> SidecarConfig {
             methods: vec!["GET".to_owned()],
             access: Access::Authenticated,
             scopes: ScopesConfig { all_of: vec!["items".to_owned()], any_of: Vec::new() },
+            issuers: Vec::new(),
+            when: None,
         }],
         token_broker: None,
+        external_urls: Vec::new(),
+        trusted_proxies: Vec::new(),
         upstream: UpstreamConfig { port: stage.upstream_port },
         log_level: LogLevel::Warn,
     }

@@ -1,0 +1,37 @@
+//! What helps a sidecar and is no policy: it changes while pods run, in a ConfigMap of its own, outside the policy's
+//! hash. A sidecar without hints enforces the same policy, only with fewer calls to the issuer.
+
+use serde::{Deserialize, Serialize};
+
+/// The hints of one API. Unknown members are ignored: hints may come from a newer operator.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hints {
+    /// By issuer; an issuer that is not named has none.
+    #[serde(default)]
+    pub issuers: Vec<IssuerHints>,
+}
+
+/// The hints about one issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerHints {
+    /// The issuer's name within the resource.
+    pub name: String,
+    /// How many sidecars of the cluster share the issuer's rate-limit bucket, rounded up to a power of two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharers: Option<u32>,
+    /// Keys to start with while the issuer cannot be reached; they end with the first live fetch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<SeededKeys>,
+}
+
+/// A key set that was fetched before this sidecar started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeededKeys {
+    /// When it was fetched, seconds since the epoch; keys older than 24 h are not used.
+    pub fetched_at: u64,
+    /// The key set as the issuer published it (RFC 7517), as text.
+    pub jwks: String,
+}
