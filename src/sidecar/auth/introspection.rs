@@ -13,7 +13,7 @@ use super::decision_cache::{Decision, DecisionCache};
 use super::metrics::AuthMetrics;
 use super::{Asked, json, rules};
 use crate::identity::Identity;
-use crate::idp::{IdpError, Issuer, Key, Reply, SingleFlight, TokenDigest};
+use crate::idp::{IdpError, Issuer, Key, Reply, SingleFlight, Standing, TokenDigest};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 
@@ -76,10 +76,14 @@ impl Introspector {
         asked: Asked<'_>,
         known: Known,
     ) -> Result<Arc<Identity>, Rejection> {
-        let Asked { token, digest, now, .. } = asked;
+        let Asked { token, digest, now, from, .. } = asked;
+        let standing = match known {
+            Known::Nothing => Standing::Stranger(from),
+            Known::Sound { .. } => Standing::Sound,
+        };
         let work = || {
             let (shared, issuer, token) = (Arc::clone(&self.shared), Arc::clone(issuer), token.to_owned());
-            async move { shared.ask(&issuer, &token, digest, known, now).await }
+            async move { shared.ask(&issuer, &token, digest, known, standing, now).await }
         };
         self.flights.run(digest, work).await
     }
@@ -92,9 +96,10 @@ impl Shared {
         token: &str,
         digest: TokenDigest,
         known: Known,
+        standing: Standing,
         now: SystemTime,
     ) -> Result<Arc<Identity>, Rejection> {
-        let answer = issuer.introspect(token).await.and_then(|reply| read(&reply));
+        let answer = issuer.introspect(token, standing).await.and_then(|reply| read(&reply));
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {

@@ -59,6 +59,8 @@ struct Asked<'a> {
     now: SystemTime,
     /// The same moment on the clock that waits are measured by.
     arrival: Instant,
+    /// Who is asking, as far as the network says.
+    from: IpAddr,
 }
 
 /// A token that is good under its issuer's key.
@@ -90,7 +92,7 @@ impl Authenticator {
         let token = credentials.token()?;
         self.metrics.cache_misses.inc();
         // Boxed: the way through the caches stays small, and only this one is long.
-        Box::pin(self.judge(Asked { token, digest, now, arrival: Instant::now() })).await
+        Box::pin(self.judge(Asked { token, digest, now, arrival: Instant::now(), from: presented.from })).await
     }
 
     async fn judge(&self, asked: Asked<'_>) -> Result<Arc<Identity>, Rejection> {

@@ -138,7 +138,13 @@ fn unavailable(error: &IdpError) -> Refusal {
             "The authorization server limits token requests; try again later.",
         )
         .because(Reason::CallerLimited),
-        IdpError::Unreachable | IdpError::BadTls | IdpError::Down(_) | IdpError::Busy => Refusal::new(
+        IdpError::Crowded { .. } | IdpError::Busy => Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            "Too many token requests are being made; try again later.",
+        )
+        .because(error.reason()),
+        IdpError::Unreachable | IdpError::BadTls | IdpError::Down(_) => Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "temporarily_unavailable",
             "The authorization server cannot be reached.",

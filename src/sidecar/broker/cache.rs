@@ -66,7 +66,9 @@ impl TokenCache {
     pub(super) fn digest(&self, request: &TokenRequest) -> RequestDigest {
         let mut context = Context::with_key(&self.key);
         let parts: [&[u8]; 4] = match &request.credentials {
-            Credentials::Basic(value) => [b"basic", value.expose_secret().as_bytes(), b"", request.scope.as_bytes()],
+            Credentials::Basic { authorization, .. } => {
+                [b"basic", authorization.expose_secret().as_bytes(), b"", request.scope.as_bytes()]
+            }
             Credentials::Body { client_id, client_secret } => {
                 [b"body", client_id.as_bytes(), client_secret.expose_secret().as_bytes(), request.scope.as_bytes()]
             }
@@ -107,7 +109,10 @@ mod tests {
     }
 
     fn basic(value: &str, scope: &str) -> TokenRequest {
-        TokenRequest { credentials: Credentials::Basic(value.into()), scope: scope.into() }
+        TokenRequest {
+            credentials: Credentials::Basic { client_id: "a".into(), authorization: value.into() },
+            scope: scope.into(),
+        }
     }
 
     fn body(id: &str, secret: &str, scope: &str) -> TokenRequest {

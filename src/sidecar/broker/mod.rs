@@ -8,6 +8,7 @@ mod form;
 mod metrics;
 mod request;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ pub use self::metrics::BrokerMetrics;
 use self::answer::{Refusal, read};
 use self::cache::{Issued, RequestDigest, TokenCache};
 use self::request::{Credentials, TokenRequest};
-use crate::idp::{Issuer, Issuers, SingleFlight};
+use crate::idp::{IdpError, Issuer, Issuers, Reply, SingleFlight, Standing};
 
 /// Why a broker cannot be made of a policy.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +71,9 @@ impl Broker {
         &self.config.path
     }
 
-    /// Answers a `POST` to the path; `body` is the whole body.
-    pub async fn answer(&self, parts: &Parts, body: Bytes) -> BrokerAnswer {
-        match self.token(parts, &body).await {
+    /// Answers a `POST` to the path; `body` is the whole body, `from` who is asking as far as the network says.
+    pub async fn answer(&self, parts: &Parts, body: Bytes, from: IpAddr) -> BrokerAnswer {
+        match self.token(parts, &body, from).await {
             Ok((issued, outcome)) => {
                 self.metrics.answered(outcome);
                 BrokerAnswer::token(&issued.token, issued.expires_in(Instant::now()))
@@ -84,7 +85,7 @@ impl Broker {
         }
     }
 
-    async fn token(&self, parts: &Parts, body: &[u8]) -> Result<(Arc<Issued>, &'static str), Refusal> {
+    async fn token(&self, parts: &Parts, body: &[u8], from: IpAddr) -> Result<(Arc<Issued>, &'static str), Refusal> {
         let request = TokenRequest::parse(parts, body, &self.config)?;
         let digest = self.tokens.digest(&request);
         if let Some(issued) = self.tokens.find(&digest, Instant::now()) {
@@ -94,7 +95,7 @@ impl Broker {
             let (issuer, tokens) = (Arc::clone(&self.issuer), Arc::clone(&self.tokens));
             async move {
                 let asked_at = Instant::now();
-                let mut token = read(ask(&issuer, &request).await)?;
+                let mut token = read(ask(&issuer, &request, Standing::Stranger(from)).await)?;
                 // RFC 6749 section 5.1: an issuer may leave out a scope that is the one asked for.
                 if token.scope.is_none() && !request.scope.is_empty() {
                     token.scope = Some(request.scope);
@@ -109,16 +110,19 @@ impl Broker {
     }
 }
 
-async fn ask(issuer: &Issuer, request: &TokenRequest) -> Result<crate::idp::Reply, crate::idp::IdpError> {
+async fn ask(issuer: &Issuer, request: &TokenRequest, standing: Standing) -> Result<Reply, IdpError> {
     let mut form = vec![("grant_type", "client_credentials")];
     if !request.scope.is_empty() {
         form.push(("scope", &request.scope));
     }
+    let client_id = request.credentials.client_id();
     match &request.credentials {
-        Credentials::Basic(value) => issuer.request_token(&form, Some(value)).await,
-        Credentials::Body { client_id, client_secret } => {
-            form.extend([("client_id", client_id.as_str()), ("client_secret", client_secret.expose_secret())]);
-            issuer.request_token(&form, None).await
+        Credentials::Basic { authorization, .. } => {
+            issuer.request_token(&form, Some(authorization), client_id, standing).await
+        }
+        Credentials::Body { client_secret, .. } => {
+            form.extend([("client_id", client_id), ("client_secret", client_secret.expose_secret())]);
+            issuer.request_token(&form, None, client_id, standing).await
         }
     }
 }

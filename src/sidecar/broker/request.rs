@@ -25,10 +25,23 @@ pub(super) struct TokenRequest {
 
 /// The caller's client credentials, in the form in which the caller sent them.
 pub(super) enum Credentials {
-    /// The whole value of `Authorization`, as received: what is encoded within is between the caller and the issuer.
-    Basic(SecretString),
+    /// By `Authorization`.
+    Basic {
+        client_id: String,
+        /// The header's whole value, as received: what is encoded within is between the caller and the issuer.
+        authorization: SecretString,
+    },
     /// Parameters of the form.
     Body { client_id: String, client_secret: SecretString },
+}
+
+impl Credentials {
+    /// Whose they claim to be.
+    pub(super) fn client_id(&self) -> &str {
+        match self {
+            Self::Basic { client_id, .. } | Self::Body { client_id, .. } => client_id,
+        }
+    }
 }
 
 impl TokenRequest {
@@ -120,7 +133,8 @@ fn credentials(headers: &HeaderMap, form: &Form) -> Result<Credentials, Refusal>
     if secret.is_some() || !same_client {
         return Err(bad_request("Client credentials were sent both by HTTP Basic and in the form."));
     }
-    Ok(Credentials::Basic(format!("Basic {coded}").into()))
+    let client_id = decode(basic_id).unwrap_or_else(|_| String::from_utf8_lossy(basic_id).into_owned());
+    Ok(Credentials::Basic { client_id, authorization: format!("Basic {coded}").into() })
 }
 
 fn scope(asked: Option<&str>, config: &BrokerConfig) -> Result<String, Refusal> {
@@ -194,7 +208,7 @@ mod tests {
     #[test]
     fn basic_credentials_are_passed_on_as_received() {
         let request = parse("/token", &[FORM, BASIC], "grant_type=client_credentials").ok().unwrap();
-        let Credentials::Basic(value) = &request.credentials else { panic!("basic") };
+        let Credentials::Basic { authorization: value, .. } = &request.credentials else { panic!("basic") };
         assert_eq!(value.expose_secret(), BASIC.1);
         assert_eq!(request.scope, "items");
         let with_id = parse("/token", &[FORM, BASIC], "grant_type=client_credentials&client_id=0oa1");

@@ -33,6 +33,12 @@ pub(crate) enum IdpError {
         /// Until the issuer's window starts again.
         retry_after: Duration,
     },
+    /// The part of our calls that strangers may cause is used up.
+    #[error("too many calls for strangers are asked for")]
+    Crowded {
+        /// Until one more may be made.
+        retry_after: Duration,
+    },
     /// `invalid_client` for this API's own client.
     #[error("the issuer refuses this API's own client credentials")]
     ClientRefused,
@@ -57,8 +63,14 @@ impl IdpError {
             Self::ClientRefused => Some(ProblemCode::CredentialsRefused),
             Self::CredentialsMissing => Some(ProblemCode::CredentialsMissing),
             Self::CaBundleMissing => Some(ProblemCode::CaBundleMissing),
-            Self::RateLimited { .. } | Self::Busy => None,
+            Self::RateLimited { .. } | Self::Crowded { .. } | Self::Busy => None,
         }
+    }
+
+    /// Whether the issuer cannot be asked: no connection, no trust in it, no answer in time, or 5xx. Never a limit,
+    /// its own or ours, and never an answer that says something wrong.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable | Self::BadTls | Self::Down(_))
     }
 
     /// The word for logs and metrics; the outcome label of calls to the issuer.
@@ -69,14 +81,14 @@ impl IdpError {
             Self::BadResponse(_) | Self::ClientRefused | Self::CredentialsMissing | Self::CaBundleMissing => {
                 Reason::IdpError
             }
-            Self::Busy => Reason::Overloaded,
+            Self::Crowded { .. } | Self::Busy => Reason::Overloaded,
         }
     }
 
     /// When the caller should come back.
     pub(crate) fn retry_after(&self) -> Duration {
         match self {
-            Self::RateLimited { retry_after } => *retry_after,
+            Self::RateLimited { retry_after } | Self::Crowded { retry_after } => *retry_after,
             Self::Busy => Duration::from_secs(1),
             _ => COME_BACK,
         }
@@ -106,6 +118,7 @@ mod tests {
             IdpError::Down(502),
             IdpError::BadResponse("no JSON"),
             IdpError::RateLimited { retry_after: Duration::from_secs(9) },
+            IdpError::Crowded { retry_after: Duration::from_secs(9) },
             IdpError::ClientRefused,
             IdpError::CredentialsMissing,
             IdpError::CaBundleMissing,
@@ -116,6 +129,25 @@ mod tests {
             let rejection = error.rejection();
             assert!(serious.contains(&rejection.reason), "{error}");
             assert!(rejection.retry_after.is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn neither_a_limit_nor_a_wrong_answer_is_an_outage() {
+        for outage in [IdpError::Unreachable, IdpError::BadTls, IdpError::Down(500)] {
+            assert!(outage.is_outage(), "{outage}");
+        }
+        let retry_after = Duration::from_secs(9);
+        for other in [
+            IdpError::RateLimited { retry_after },
+            IdpError::Crowded { retry_after },
+            IdpError::Busy,
+            IdpError::BadResponse("no JSON"),
+            IdpError::ClientRefused,
+            IdpError::CredentialsMissing,
+            IdpError::CaBundleMissing,
+        ] {
+            assert!(!other.is_outage(), "{other}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use tokio::time::Instant;
 use tollgate_contract::ProblemCode;
 
 use super::error::IdpError;
@@ -19,16 +20,24 @@ struct State {
     /// How asking about tokens went.
     questions: Option<ProblemCode>,
     client_refused: bool,
+    /// When the issuer last gave a good answer.
+    answered_at: Option<Instant>,
 }
 
 impl Health {
     /// Loading metadata and keys has ended.
-    pub(super) fn record_keys(&self, outcome: Result<(), &IdpError>) {
-        self.change(|state| note(&mut state.keys, outcome));
+    pub(super) fn record_keys(&self, outcome: Result<(), &IdpError>, now: Instant) {
+        self.change(|state| {
+            // Keys say nothing of revoked tokens: once questions fail, only an answered one counts as good.
+            if outcome.is_ok() && state.questions.is_none() {
+                state.answered_at = Some(now);
+            }
+            note(&mut state.keys, outcome);
+        });
     }
 
     /// A question about a token, asked as our own client, has ended. True when the problems are others than before.
-    pub(super) fn record_question(&self, outcome: Result<(), &IdpError>) -> bool {
+    pub(super) fn record_question(&self, outcome: Result<(), &IdpError>, now: Instant) -> bool {
         self.change(|state| match outcome {
             Err(IdpError::ClientRefused) => {
                 state.client_refused = true;
@@ -36,6 +45,7 @@ impl Health {
             }
             outcome => {
                 state.client_refused &= outcome.is_err();
+                state.answered_at = outcome.map_or(state.answered_at, |()| Some(now));
                 note(&mut state.questions, outcome);
             }
         })
@@ -44,6 +54,11 @@ impl Health {
     /// Other credentials are mounted: what was said of the old ones is void.
     pub(super) fn forget_refusal(&self) {
         self.change(|state| state.client_refused = false);
+    }
+
+    /// When the issuer last gave a good answer: to a question about a token, or with keys while no question failed.
+    pub(super) fn answered_at(&self) -> Option<Instant> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).answered_at
     }
 
     pub(super) fn problems(&self) -> Vec<ProblemCode> {
@@ -59,16 +74,14 @@ impl Health {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *state;
         change(&mut state);
-        *state != before
+        (state.keys, state.questions, state.client_refused) != (before.keys, before.questions, before.client_refused)
     }
 }
 
 fn note(reach: &mut Option<ProblemCode>, outcome: Result<(), &IdpError>) {
     match outcome {
         Ok(()) => *reach = None,
-        Err(error @ (IdpError::Unreachable | IdpError::BadTls | IdpError::Down(_) | IdpError::BadResponse(_))) => {
-            *reach = error.problem()
-        }
+        Err(error) if error.is_outage() || matches!(error, IdpError::BadResponse(_)) => *reach = error.problem(),
         // Said from what is mounted, or nothing that anybody must act on.
         Err(_) => {}
     }
@@ -76,22 +89,40 @@ fn note(reach: &mut Option<ProblemCode>, outcome: Result<(), &IdpError>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_success_ends_a_problem_of_its_kind_and_a_limit_makes_none() {
-        let health = Health::default();
-        health.record_keys(Err(&IdpError::Unreachable));
-        assert!(health.record_question(Err(&IdpError::Unreachable)));
-        assert!(!health.record_question(Err(&IdpError::Busy)));
+        let (health, now) = (Health::default(), Instant::now());
+        health.record_keys(Err(&IdpError::Unreachable), now);
+        assert!(health.record_question(Err(&IdpError::Unreachable), now));
+        assert!(!health.record_question(Err(&IdpError::Busy), now));
         assert_eq!(health.problems(), [ProblemCode::IssuerUnreachable]);
-        health.record_keys(Ok(()));
+        health.record_keys(Ok(()), now);
         assert_eq!(health.problems().len(), 1, "questions still fail");
-        health.record_question(Err(&IdpError::ClientRefused));
+        health.record_question(Err(&IdpError::ClientRefused), now);
         assert_eq!(health.problems(), [ProblemCode::CredentialsRefused], "it did answer");
-        health.record_question(Err(&IdpError::Unreachable));
+        health.record_question(Err(&IdpError::Unreachable), now);
         assert_eq!(health.problems(), [ProblemCode::IssuerUnreachable, ProblemCode::CredentialsRefused]);
-        health.record_question(Ok(()));
+        health.record_question(Ok(()), now);
         assert!(health.problems().is_empty());
+    }
+
+    #[test]
+    fn keys_are_a_good_answer_only_while_no_question_fails() {
+        let (health, start) = (Health::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(health.answered_at(), None);
+        health.record_keys(Ok(()), at(1));
+        assert_eq!(health.answered_at(), Some(at(1)));
+        health.record_question(Ok(()), at(2));
+        health.record_question(Err(&IdpError::Down(500)), at(3));
+        health.record_keys(Ok(()), at(4));
+        assert_eq!(health.answered_at(), Some(at(2)), "a revocation would not have been seen since");
+        health.record_question(Ok(()), at(5));
+        health.record_keys(Err(&IdpError::Unreachable), at(6));
+        assert_eq!(health.answered_at(), Some(at(5)));
     }
 }

@@ -10,6 +10,7 @@ mod http;
 mod issued;
 mod key_cache;
 mod keys;
+mod lanes;
 mod metrics;
 mod okta;
 mod own_client;
@@ -42,6 +43,7 @@ pub(crate) use self::http::Reply;
 pub(crate) use self::issued::{Fate, IssuedTokens};
 pub(crate) use self::key_cache::{KeyCache, Missing};
 pub(crate) use self::keys::{Key, LONGEST_KID};
+pub(crate) use self::lanes::Standing;
 pub(crate) use self::single_flight::SingleFlight;
 
 #[cfg(test)]
@@ -259,10 +261,15 @@ impl Issuer {
         self.own_client.load().as_ref().map(|client| client.id().to_owned())
     }
 
+    /// When it last gave a good answer: what is taken on trust while it cannot be asked is counted from there.
+    pub(crate) fn last_good_answer(&self) -> Option<Instant> {
+        self.health.answered_at()
+    }
+
     /// Asks what the token is worth (RFC 7662), as our own client, in the body and never in the URL.
-    pub(crate) async fn introspect(&self, token: &str) -> Result<Reply, IdpError> {
-        let outcome = self.introspect_once(token).await;
-        if self.health.record_question(outcome.as_ref().map(|_| ())) {
+    pub(crate) async fn introspect(&self, token: &str, standing: Standing) -> Result<Reply, IdpError> {
+        let outcome = self.introspect_once(token, standing).await;
+        if self.health.record_question(outcome.as_ref().map(|_| ()), Instant::now()) {
             match &outcome {
                 Ok(_) => info!(issuer = self.name(), "questions about tokens are answered again"),
                 Err(error) => warn!(issuer = self.name(), %error, "questions about tokens are not answered"),
@@ -271,7 +278,7 @@ impl Issuer {
         outcome
     }
 
-    async fn introspect_once(&self, token: &str) -> Result<Reply, IdpError> {
+    async fn introspect_once(&self, token: &str, _standing: Standing) -> Result<Reply, IdpError> {
         let client = self.own_client.load_full().ok_or(IdpError::CredentialsMissing)?;
         let metadata = self.metadata.load_full().ok_or(IdpError::Unreachable)?;
         let endpoint = metadata.introspection_endpoint.as_ref().ok_or(IdpError::BadResponse("there is no endpoint"))?;
@@ -280,11 +287,14 @@ impl Issuer {
         client.post(&self.http, endpoint, &form, method).await
     }
 
-    /// Sends a token request with a caller's credentials, which stand in `authorization` or in the form.
+    /// Sends a token request with a caller's credentials, which stand in `authorization` or in the form; `client_id` is
+    /// whose they claim to be.
     pub(crate) async fn request_token(
         &self,
         form: &[(&str, &str)],
         authorization: Option<&SecretString>,
+        _client_id: &str,
+        _standing: Standing,
     ) -> Result<Reply, IdpError> {
         let metadata = self.metadata.load_full().ok_or(IdpError::Unreachable)?;
         let endpoint = metadata.token_endpoint.as_ref().ok_or(IdpError::BadResponse("there is no token endpoint"))?;

@@ -105,7 +105,7 @@ async fn until_due(issuer: &Issuer, next: Instant) {
 async fn refresh(issuer: &Issuer, doubts: bool) -> Result<Duration, IdpError> {
     let begun = issuer.keys.begin(Instant::now());
     let outcome = attempt(issuer, doubts).await;
-    issuer.health.record_keys(outcome.as_ref().map(|_| ()));
+    issuer.health.record_keys(outcome.as_ref().map(|_| ()), Instant::now());
     let life = match outcome {
         Ok((keys, life)) => {
             if let Some(keys) = &keys {

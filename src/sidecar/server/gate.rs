@@ -85,7 +85,7 @@ impl Gate {
             CleanPath::parse(path).map_err(|error| (Rejection::new(Reason::BadPath, error.detail()), Context::None))?;
         if let Some(broker) = self.shared.broker.as_ref().filter(|broker| path.spells(broker.path())) {
             flight.place = Place::Token;
-            return self.token(broker, &parts, body, request_id, flight).await;
+            return self.token(broker, &parts, body, peer, request_id, flight).await;
         }
         let verdict = self.shared.policy.routes.judge(&path, &parts.method);
         flight.place = Place::Route(verdict.route);
@@ -154,6 +154,7 @@ impl Gate {
         broker: &Broker,
         parts: &Parts,
         body: Incoming,
+        peer: &Peer,
         request_id: &HeaderValue,
         flight: &mut Flight,
     ) -> Result<Response<AnswerBody>, Refusal<'static>> {
@@ -164,7 +165,7 @@ impl Gate {
         let form =
             read_form(body, self.shared.limits.token_body).await.map_err(|rejection| (rejection, Context::None))?;
         flight.received(form.len());
-        let answer = broker.answer(parts, form).await;
+        let answer = broker.answer(parts, form, peer.ip).await;
         flight.reason = answer.reason;
         let mut response = answer.response.map(AnswerBody::Own);
         proxy::mark(response.headers_mut(), request_id);
