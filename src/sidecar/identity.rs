@@ -1,6 +1,8 @@
 //! Who a valid token speaks for. Built once when a token is judged, then shared by every request that carries it; the
 //! route's policy is evaluated against it on each request.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 
 /// The outcome of a successful check.
@@ -16,8 +18,22 @@ pub struct Identity {
     pub scopes: Scopes,
     /// `exp`, seconds since the epoch.
     pub expires_at: u64,
+    /// `cnf.jkt`: the key whose holder alone may use the token (RFC 9449 section 6.1).
+    pub bound_to: Option<Thumbprint>,
     /// The same facts as header values for the app, made once.
     pub headers: IdentityHeaders,
+}
+
+/// The SHA-256 thumbprint of a public key (RFC 7638).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Thumbprint(pub [u8; 32]);
+
+impl Thumbprint {
+    /// Reads the value of `cnf.jkt`; `None` when it is no base64url of 32 octets.
+    #[must_use]
+    pub fn parse(jkt: &str) -> Option<Self> {
+        URL_SAFE_NO_PAD.decode(jkt).ok()?.try_into().ok().map(Self)
+    }
 }
 
 /// A token's scopes, sorted.

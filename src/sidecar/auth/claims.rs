@@ -234,6 +234,7 @@ impl Facts {
             client_id: client_id.map(Into::into),
             scopes,
             expires_at,
+            bound_to: None,
             headers,
         })
     }

@@ -76,7 +76,15 @@ mod tests {
         let issuer = HeaderValue::from_static("https://acme.example");
         let headers = IdentityHeaders { subject: None, client_id: None, scopes: None, issuer };
         let scopes = Scopes::default();
-        Arc::new(Identity { issuer: "okta".into(), subject: None, client_id: None, scopes, expires_at: 0, headers })
+        Arc::new(Identity {
+            issuer: "okta".into(),
+            subject: None,
+            client_id: None,
+            scopes,
+            expires_at: 0,
+            bound_to: None,
+            headers,
+        })
     }
 
     fn at(seconds: u64) -> SystemTime {

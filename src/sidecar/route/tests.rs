@@ -38,6 +38,7 @@ fn identity(scopes: &[&str]) -> Identity {
         client_id: None,
         scopes: Scopes::new(scopes),
         expires_at: 0,
+        bound_to: None,
         headers: IdentityHeaders {
             subject: None,
             client_id: None,
