@@ -56,6 +56,14 @@ enum Task {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// The benchmark's authorization server
+    #[command(hide = true)]
+    IssuerStub {
+        /// On loopback
+        port: u16,
+        /// The file with what it answers
+        answer: PathBuf,
+    },
     /// Write the custom resource definition anew
     Crd,
     /// Build the images; `TOLLGATE_PROFILE=quick` compiles in a fraction of the time
@@ -98,6 +106,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Bench { rounds, seconds, json } => {
             bench::run(bench::Effort { rounds: *rounds, seconds: *seconds }, json.as_deref())
         }
+        Task::IssuerStub { port, answer } => bench::stub::serve(*port, answer),
         Task::Crd => crd(),
         Task::Images => list_images(),
         Task::Cluster { action: ClusterAction::Up } => cluster_up(),

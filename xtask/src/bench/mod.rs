@@ -4,9 +4,12 @@
 //! CPU 0 runs the proxy under test, CPU 1 the upstream and the load. Both are busy, so requests/s is bounded by both:
 //! the proxy's CPU time a request is the figure to rank by.
 
+mod allocations;
 mod load;
+mod policy;
 mod report;
 mod servers;
+pub mod stub;
 mod tokens;
 
 use std::path::Path;
@@ -14,8 +17,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use load::{Load, Sample};
+use policy::Judgement;
 use report::{Figures, Row};
 use servers::{Server, Stage};
+use tollgate_contract::Algorithm;
 
 use crate::console;
 
@@ -34,6 +39,9 @@ const DISTINCT_TOKENS_PER_SECOND: u64 = 40_000;
 
 /// Keep-alive connections of the load.
 const CONNECTIONS: u32 = 32;
+
+/// Where each request waits 20 ms for the issuer, as many wait at once.
+const WAITING_CONNECTIONS: u32 = 256;
 
 /// Runs the benchmark, writes docs/benchmarks.md and, when asked, one JSON object.
 ///
@@ -55,7 +63,8 @@ pub fn run(effort: Effort, json: Option<&Path>) -> anyhow::Result<()> {
             samples.push(sample);
         }
     }
-    let figures = Figures::from(effort, &rows, &idle_rss, stage.sidecar_bytes()?);
+    let allocations = console::step("counting allocations of a request", allocations::count)?;
+    let figures = Figures::from(effort, &rows, &idle_rss, stage.sidecar_bytes()?, allocations);
     console::line(figures.table());
     report::write(&figures, json)
 }
@@ -67,22 +76,36 @@ fn measure(
     effort: Effort,
     idle_rss: &mut Vec<u64>,
 ) -> anyhow::Result<Sample> {
+    let rs256 = Judgement::Local(Algorithm::Rs256);
+    let stub = match row {
+        Row::IntrospectedCached | Row::IntrospectedNew => Some(Server::issuer_stub(stage, &tokens.answer)?),
+        _ => None,
+    };
     let proxy = match row {
         Row::Direct => None,
         Row::Nginx => Some(Server::nginx_proxy(stage)?),
-        Row::CachedToken | Row::EveryTokenNew => Some(Server::sidecar(stage, false)?),
-        Row::CachedTokenLogged => Some(Server::sidecar(stage, true)?),
+        Row::CachedToken => Some(Server::sidecar(stage, rs256, false)?),
+        Row::CachedTokenLogged => Some(Server::sidecar(stage, rs256, true)?),
+        Row::EveryTokenNew(algorithm) => Some(Server::sidecar(stage, Judgement::Local(algorithm), false)?),
+        Row::IntrospectedCached | Row::IntrospectedNew => {
+            Some(Server::sidecar(stage, Judgement::Introspection, false)?)
+        }
     };
     if let (Row::CachedToken, Some(sidecar)) = (row, &proxy) {
         idle_rss.push(sidecar.anonymous_rss_kib()?);
     }
     let load = Load {
         url: proxy.as_ref().map_or_else(|| stage.upstream_url(), Server::url),
-        tokens: if row == Row::EveryTokenNew { &tokens.distinct } else { &tokens.one },
-        connections: CONNECTIONS,
+        tokens: match row {
+            Row::EveryTokenNew(algorithm) => tokens.distinct(algorithm)?,
+            Row::IntrospectedCached => &tokens.one_opaque,
+            Row::IntrospectedNew => &tokens.distinct_opaque,
+            _ => &tokens.one,
+        },
+        connections: if row == Row::IntrospectedNew { WAITING_CONNECTIONS } else { CONNECTIONS },
         duration: Duration::from_secs(effort.seconds),
     };
     let sample = load.run(stage, proxy.as_ref()).with_context(|| format!("measuring {}", row.title()))?;
-    drop(proxy);
+    drop((proxy, stub));
     Ok(sample)
 }

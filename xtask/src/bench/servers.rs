@@ -1,5 +1,5 @@
 //! The processes of a measurement, each on its core: the upstream (which also serves the issuer's metadata and keys as
-//! files), nginx as a plain proxy, and the sidecar. Dropping a server ends it.
+//! files), the stub that answers introspection, nginx as a plain proxy, and the sidecar. Dropping a server ends it.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -9,15 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tollgate_contract::{
-    Access, DefaultAccess, IssuerConfig, LogLevel, PathMatch, RouteConfig, ScopesConfig, SidecarConfig, UpstreamConfig,
-};
 
+use super::policy::{self, Judgement};
 use crate::images::programs;
 use crate::toolchain::apt;
 use crate::{paths, process};
-
-pub(super) const AUDIENCE: &str = "api://bench";
 
 /// The upstream's answer: 91 bytes, the three items.
 const BODY: &str = r#"[{"id":1,"name":"red ball"},{"id":2,"name":"blue square"},{"id":3,"name":"purple ellipse"}]"#;
@@ -30,6 +26,7 @@ pub(super) struct Stage {
     dir: PathBuf,
     upstream_port: u16,
     issuer_port: u16,
+    stub_port: u16,
     sidecar: PathBuf,
     _upstream: Server,
 }
@@ -49,11 +46,15 @@ impl Stage {
         let sidecar = programs::build()?.join("tollgate-sidecar");
         let dir = paths::cache().join("bench");
         fs::create_dir_all(dir.join("www")).with_context(|| format!("creating {}", dir.display()))?;
-        let (upstream_port, issuer_port) = (free_port()?, free_port()?);
+        let (upstream_port, issuer_port, stub_port) = (free_port()?, free_port()?, free_port()?);
         let config = dir.join("upstream.conf");
         fs::write(&config, upstream_conf(&dir, upstream_port, issuer_port))?;
         let upstream = Server::nginx(&config, upstream_port, "1")?;
-        Ok(Self { dir, upstream_port, issuer_port, sidecar, _upstream: upstream })
+        let credentials = dir.join("credentials");
+        fs::create_dir_all(&credentials).with_context(|| format!("creating {}", credentials.display()))?;
+        fs::write(credentials.join("clientId"), "bench")?;
+        fs::write(credentials.join("clientSecret"), "bench")?;
+        Ok(Self { dir, upstream_port, issuer_port, stub_port, sidecar, _upstream: upstream })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -78,7 +79,7 @@ impl Stage {
         let issuer = self.issuer();
         let metadata = serde_json::json!({
             "issuer": issuer, "jwks_uri": format!("{issuer}/v1/keys"), "token_endpoint": format!("{issuer}/v1/token"),
-            "introspection_endpoint": format!("{issuer}/v1/introspect"),
+            "introspection_endpoint": format!("http://127.0.0.1:{}/introspect", self.stub_port),
         });
         let www = self.dir.join("www");
         fs::write(www.join("metadata.json"), metadata.to_string())?;
@@ -100,11 +101,24 @@ impl Server {
         Self::nginx(&config, port, "0")
     }
 
+    /// Answers introspection on the load's core; `answer` is what it says.
+    pub(super) fn issuer_stub(stage: &Stage, answer: &Path) -> anyhow::Result<Self> {
+        let port = stage.stub_port;
+        let mut command = Command::new("taskset");
+        command.args(["-c", "1"]).arg(std::env::current_exe()?).args(["issuer-stub", &port.to_string()]).arg(answer);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let measured = child.id();
+        let server = Self { child, port, measured };
+        await_condition("the stub listens", || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+        Ok(server)
+    }
+
     /// The sidecar as it ships, one worker.
-    pub(super) fn sidecar(stage: &Stage, access_log: bool) -> anyhow::Result<Self> {
+    pub(super) fn sidecar(stage: &Stage, judgement: Judgement, access_log: bool) -> anyhow::Result<Self> {
         let (port, admin) = (free_port()?, free_port()?);
         let config = stage.path("sidecar.json");
-        fs::write(&config, sidecar_config(stage).to_file()?)?;
+        let policy = policy::config(stage.issuer(), stage.upstream_port, judgement, &stage.path("credentials"));
+        fs::write(&config, policy.to_file()?)?;
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).arg(&stage.sidecar).arg("--config").arg(&config);
         command.args(["--workers", "1"]);
@@ -169,32 +183,6 @@ impl Drop for Server {
         // nginx's master takes its worker along on SIGTERM; SIGKILL would leave it behind.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
-    }
-}
-
-fn sidecar_config(stage: &Stage) -> SidecarConfig {
-    SidecarConfig {
-        namespace: "bench".to_owned(),
-        name: "items".to_owned(),
-        issuers: vec![IssuerConfig {
-            allow_http: true,
-            ..IssuerConfig::new("bench", stage.issuer(), vec![AUDIENCE.to_owned()])
-        }],
-        default_access: DefaultAccess::Authenticated,
-        routes: vec![RouteConfig {
-            name: "items-read".to_owned(),
-            path: PathMatch::Prefix("/items".to_owned()),
-            methods: vec!["GET".to_owned()],
-            access: Access::Authenticated,
-            scopes: ScopesConfig { all_of: vec!["items".to_owned()], any_of: Vec::new() },
-            issuers: Vec::new(),
-            when: None,
-        }],
-        token_broker: None,
-        external_urls: Vec::new(),
-        trusted_proxies: Vec::new(),
-        upstream: UpstreamConfig { port: stage.upstream_port },
-        log_level: LogLevel::Warn,
     }
 }
 
