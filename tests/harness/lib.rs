@@ -5,6 +5,7 @@ pub mod browser;
 pub mod forward;
 pub mod issuer;
 pub mod kubernetes;
+pub mod load;
 pub mod mint;
 pub mod raw;
 pub mod swagger_ui;
