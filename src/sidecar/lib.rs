@@ -1,7 +1,7 @@
 //! The auth sidecar. One request reads top-down: `server` takes it, `path` and `route` find the rule, `auth` judges
 //! the token, `route` the scopes, `proxy` forwards it to the app; `broker` answers token requests; any failure becomes
-//! a [`rejection::Rejection`] that `rescue` alone turns into an answer. `route`, `path` and `auth::claims` are pure;
-//! `auth` and `broker` share only `idp`, which alone talks to the issuer.
+//! a [`rejection::Rejection`] that `rescue` alone turns into an answer. `route`, `path`, `jose` and `auth::claims` are
+//! pure; `auth` and `broker` share only `idp`, which alone talks to the issuer.
 //!
 //! [`Sidecar::start`] is the whole of it: policy first, then the issuers, then the ports.
 
@@ -11,6 +11,7 @@ pub mod auth;
 pub mod broker;
 pub mod identity;
 pub mod idp;
+mod jose;
 mod limits;
 pub mod metrics;
 pub mod path;
@@ -23,7 +24,7 @@ pub mod route;
 mod server;
 mod start;
 #[cfg(test)]
-mod testkit;
+pub mod testkit;
 
 pub use limits::Limits;
 pub use start::{AccessLogTo, DrainTimes, Options, Sidecar, StartError};

@@ -114,12 +114,18 @@ fn check_issuers(config: &SidecarConfig) -> Result<(), PolicyError> {
             "introspects and has no client to do so"
         } else if issuer.clock_skew_seconds > MAX_CLOCK_SKEW_SECONDS {
             "has a clock skew of more than 5 minutes"
+        } else if issuer.algorithms.is_empty() || has_repetition(&issuer.algorithms) {
+            "has no algorithm, or one twice"
         } else {
             continue;
         };
         return Err(PolicyError::Issuer { issuer: issuer.name.clone(), problem });
     }
     Ok(())
+}
+
+fn has_repetition<T: PartialEq>(items: &[T]) -> bool {
+    items.iter().enumerate().any(|(at, item)| items[..at].contains(item))
 }
 
 fn check_broker(broker: &BrokerConfig, config: &SidecarConfig) -> Result<(), &'static str> {
@@ -201,7 +207,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_a_sentence() {
         type Change = fn(&mut Value);
-        let table: [(Change, &str); 22] = [
+        let table: [(Change, &str); 24] = [
             (|c| c["name"] = json!("a\"b"), "no DNS label"),
             (|c| c["namespace"] = json!(""), "no DNS label"),
             (|c| c["issuers"] = json!([]), "0 issuers"),
@@ -214,6 +220,8 @@ mod tests {
             (|c| c["issuers"][0]["audiences"] = json!([""]), "no audience"),
             (|c| c["issuers"][0]["client"] = json!(null), "no client"),
             (|c| c["issuers"][0]["clockSkewSeconds"] = json!(301), "more than 5 minutes"),
+            (|c| c["issuers"][0]["algorithms"] = json!([]), "no algorithm"),
+            (|c| c["issuers"][0]["algorithms"] = json!(["RS256", "ES256", "RS256"]), "or one twice"),
             (|c| c["tokenBroker"]["path"] = json!("token"), "plain path"),
             (|c| c["tokenBroker"]["path"] = json!("/Token/"), "plain path"),
             (|c| c["tokenBroker"]["path"] = json!("/"), "plain path"),

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::HeaderValue;
 use serde_json::Value;
 
-use super::json::Object;
 use crate::identity::{Identity, IdentityHeaders, Scopes};
+use crate::jose::json::Object;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 

@@ -70,6 +70,7 @@ mod tests {
     use super::*;
     use crate::identity::{IdentityHeaders, Scopes};
     use crate::idp::KeySet;
+    use crate::jose::Algorithm;
     use crate::testkit::RsaKey;
 
     fn identity() -> Arc<Identity> {
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn a_verdict_ends_when_its_key_leaves_the_issuers_set() {
         let parse = |key: &RsaKey, kid: &str, previous: &KeySet| {
-            KeySet::parse(json!({"keys": [key.jwk(kid)]}).to_string().as_bytes(), previous).unwrap()
+            KeySet::parse(json!({"keys": [key.jwk(kid)]}).to_string().as_bytes(), &[Algorithm::Rs256], previous).unwrap()
         };
         let old = parse(RsaKey::first(), "first", &KeySet::default());
         let key = old.candidates(None).next().cloned();

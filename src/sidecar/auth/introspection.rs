@@ -11,9 +11,10 @@ use serde_json::Value;
 use super::claims::Claims;
 use super::decision_cache::{Decision, DecisionCache};
 use super::metrics::AuthMetrics;
-use super::{Asked, json, rules};
+use super::{Asked, rules};
 use crate::identity::Identity;
 use crate::idp::{IdpError, Issuer, Key, Reply, SingleFlight, Standing, TokenDigest};
+use crate::jose::json;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 

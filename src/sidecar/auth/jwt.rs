@@ -1,17 +1,11 @@
-//! Reads a signed token (RFC 7515 compact form) strictly and says what its header is worth. Pure: the key is given, the
-//! claims are `claims`' matter. The algorithm comes from here, never from the header.
-
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+//! Reads a signed token (RFC 7519 in RFC 7515's compact form) and says what its header is worth. Pure: keys and allowed
+//! algorithms are given, the claims are `claims`' matter.
 
 use super::claims::Claims;
-use super::json::{self, Object};
 use crate::idp::{Key, LONGEST_KID};
+use crate::jose::{Algorithm, Compact, CompactError, json};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
-
-/// The one algorithm: Okta signs with nothing else.
-const ALGORITHM: &str = "RS256";
 
 /// What a token's dots say about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,57 +30,37 @@ impl Shape {
 
 /// A well-formed signed token. Nothing in it is trusted yet.
 pub(crate) struct Jws<'a> {
-    header: Object,
+    compact: Compact<'a>,
     pub(crate) claims: Claims,
-    signing_input: &'a str,
-    signature: Vec<u8>,
 }
 
 impl<'a> Jws<'a> {
-    /// Exactly three non-empty unpadded base64url parts, the first two JSON objects without repeated names.
+    /// A compact JWS whose payload is a JSON object without repeated names.
     pub(crate) fn parse(token: &'a str) -> Result<Self, Rejection> {
-        let parts = || malformed("The token is not three base64url parts of a signed JWT.");
-        let (signing_input, signature) = token.rsplit_once('.').ok_or_else(parts)?;
-        let (header, payload) = signing_input.split_once('.').ok_or_else(parts)?;
-        // The engine refuses padding, whitespace, the standard alphabet and trailing bits that are not zero.
-        let decoded = |part: &str| {
-            let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| parts())?;
-            if bytes.is_empty() { Err(parts()) } else { Ok(bytes) }
-        };
-        let header = json::object(&decoded(header)?);
-        let header = header.ok_or_else(|| malformed("The token's header is not a JSON object with unique names."))?;
-        let claims = json::object(&decoded(payload)?);
-        let claims = claims.ok_or_else(|| malformed("The token's claims are not a JSON object with unique names."))?;
-        Ok(Self { header, claims: Claims::new(claims), signing_input, signature: decoded(signature)? })
+        let compact = Compact::parse(token).map_err(refusal)?;
+        let claims = json::object(compact.payload())
+            .ok_or_else(|| malformed("The token's claims are not a JSON object with unique names."))?;
+        Ok(Self { compact, claims: Claims::new(claims) })
     }
 
     /// The key id, when it is one that a key set could hold.
     pub(crate) fn kid(&self) -> Option<&str> {
-        self.header.get("kid")?.as_str()
+        self.compact.header().get("kid")?.as_str()
     }
 
-    pub(crate) fn names_our_algorithm(&self) -> bool {
-        self.header.get("alg").and_then(|alg| alg.as_str()) == Some(ALGORITHM)
+    /// The algorithm that it names, if it is one of `allowed`.
+    pub(crate) fn algorithm(&self, allowed: &[Algorithm]) -> Result<Algorithm, Rejection> {
+        self.compact.algorithm(allowed).map_err(refusal)
     }
 
-    /// Whether the header is one of an access token that we know how to check. `jwk`, `jku`, `x5u`, `x5c` and `x5t`
-    /// are never looked at: keys come from the issuer's own set.
-    pub(crate) fn check_header(&self) -> Result<(), Rejection> {
-        if ["crit", "b64", "zip"].iter().any(|name| self.header.contains_key(*name)) {
-            return Err(malformed("The token's header asks for an extension that is not supported."));
-        }
+    /// The algorithm, if the header is one of an access token that we know how to check.
+    pub(crate) fn check_header(&self, allowed: &[Algorithm]) -> Result<Algorithm, Rejection> {
         self.check_type()?;
-        match self.header.get("alg").map(|alg| alg.as_str()) {
-            Some(Some(ALGORITHM)) => {}
-            Some(Some(_)) => {
-                return Err(Rejection::new(Reason::UnsupportedAlgorithm, "The token is not signed with RS256."));
-            }
-            _ => return Err(malformed("The token's header names no algorithm.")),
-        }
-        match self.header.get("kid") {
-            None => Ok(()),
+        let algorithm = self.algorithm(allowed)?;
+        match self.compact.header().get("kid") {
+            None => Ok(algorithm),
             Some(kid) => match kid.as_str() {
-                Some(kid) if kid.len() <= LONGEST_KID => Ok(()),
+                Some(kid) if kid.len() <= LONGEST_KID => Ok(algorithm),
                 _ => Err(malformed("The token's key id is not a string, or too long.")),
             },
         }
@@ -94,7 +68,7 @@ impl<'a> Jws<'a> {
 
     /// Okta's access tokens carry no `typ`, RFC 9068's `at+jwt`; other JWTs of the same issuer say what they are.
     fn check_type(&self) -> Result<(), Rejection> {
-        let Some(kind) = self.header.get("typ") else { return Ok(()) };
+        let Some(kind) = self.compact.header().get("typ") else { return Ok(()) };
         let kind = kind.as_str().ok_or_else(|| malformed("The token's type is not a string."))?;
         let kind = kind.to_ascii_lowercase();
         match kind.strip_prefix("application/").unwrap_or(&kind) {
@@ -103,9 +77,21 @@ impl<'a> Jws<'a> {
         }
     }
 
-    /// Whether this key made the signature.
-    pub(crate) fn is_signed_by(&self, key: &Key) -> bool {
-        key.verifies(self.signing_input.as_bytes(), &self.signature)
+    /// Whether this key made the signature with this algorithm.
+    pub(crate) fn is_signed_by(&self, key: &Key, algorithm: Algorithm) -> bool {
+        self.compact.is_signed_by(key.public(), algorithm)
+    }
+}
+
+fn refusal(error: CompactError) -> Rejection {
+    match error {
+        CompactError::Parts => malformed("The token is not three base64url parts of a signed JWT."),
+        CompactError::Header => malformed("The token's header is not a JSON object with unique names."),
+        CompactError::Extension => malformed("The token's header asks for an extension that is not supported."),
+        CompactError::NoAlgorithm => malformed("The token's header names no algorithm."),
+        CompactError::Algorithm => {
+            Rejection::new(Reason::UnsupportedAlgorithm, "The token is signed with an algorithm that is not accepted.")
+        }
     }
 }
 
@@ -115,6 +101,9 @@ fn malformed(detail: &'static str) -> Rejection {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     const CLAIMS: &str = r#"{"iss":"x"}"#;
@@ -124,7 +113,7 @@ mod tests {
     }
 
     fn reason(token: &str) -> Option<Reason> {
-        Jws::parse(token).and_then(|jws| jws.check_header()).err().map(|rejection| rejection.reason)
+        Jws::parse(token).and_then(|jws| jws.check_header(&[Algorithm::Rs256])).err().map(|rejection| rejection.reason)
     }
 
     #[test]

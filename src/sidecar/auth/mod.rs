@@ -5,7 +5,6 @@ mod bearer;
 mod claims;
 mod decision_cache;
 mod introspection;
-mod json;
 mod jwt;
 mod metrics;
 
@@ -176,11 +175,11 @@ impl Authenticator {
 /// Header, claims, then signature: a token that is refused anyway costs no signature check, and above all no fetch of
 /// keys.
 async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Sound, Rejection> {
-    jws.check_header()?;
+    let algorithm = jws.check_header(issuer.algorithms())?;
     let facts = jws.claims.judge_token(&rules(issuer), asked.now)?;
     let identity = facts.into_identity(issuer.name(), issuer.url_header())?;
     let set = issuer.keys().holding(jws.kid(), asked.arrival).await.map_err(|missing| no_key(&missing))?;
-    let signed_by = set.candidates(jws.kid()).find(|key| jws.is_signed_by(key));
+    let signed_by = set.candidates(jws.kid()).find(|key| jws.is_signed_by(key, algorithm));
     let key = signed_by.ok_or_else(bad_signature)?;
     Ok(Sound { identity: Arc::new(identity), key: Arc::clone(key) })
 }
@@ -192,13 +191,14 @@ fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Known, Re
     jws.claims.refuse_certainly_bad(&rules, asked.now)?;
     let set = issuer.keys().current();
     let mut candidates = set.candidates(jws.kid()).peekable();
-    if !jws.names_our_algorithm() || jws.kid().is_none() || candidates.peek().is_none() {
+    let Ok(algorithm) = jws.algorithm(issuer.algorithms()) else { return Ok(Known::Nothing) };
+    if jws.kid().is_none() || candidates.peek().is_none() {
         return Ok(Known::Nothing);
     }
-    let key = candidates.find(|key| jws.is_signed_by(key)).ok_or_else(bad_signature)?;
+    let key = candidates.find(|key| jws.is_signed_by(key, algorithm)).ok_or_else(bad_signature)?;
     let identity = jws
-        .check_header()
-        .and_then(|()| jws.claims.judge_token(&rules, asked.now))
+        .check_header(issuer.algorithms())
+        .and_then(|_| jws.claims.judge_token(&rules, asked.now))
         .and_then(|facts| facts.into_identity(issuer.name(), issuer.url_header()));
     Ok(match identity {
         Ok(identity) => Known::Sound { identity: Arc::new(identity), key: Arc::clone(key), answer_speaks: true },

@@ -203,11 +203,12 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+    use crate::jose::Algorithm;
     use crate::testkit::RsaKey;
 
     fn set(cache: &KeyCache, kids: &[&str]) -> KeySet {
         let keys: Vec<_> = kids.iter().map(|kid| RsaKey::first().jwk(kid)).collect();
-        KeySet::parse(json!({"keys": keys}).to_string().as_bytes(), &cache.current()).unwrap()
+        KeySet::parse(json!({"keys": keys}).to_string().as_bytes(), &[Algorithm::Rs256], &cache.current()).unwrap()
     }
 
     async fn loaded(kids: &[&str]) -> Arc<KeyCache> {

@@ -54,6 +54,7 @@ use self::discovery::{Metadata, Needs};
 use self::health::Health;
 use self::http::{Http, Lane};
 use self::own_client::OwnClient;
+use crate::jose::Algorithm;
 
 /// How often mounted files are compared: a rotation is taken up within this.
 const MOUNT_INTERVAL: Duration = Duration::from_secs(1);
@@ -230,6 +231,11 @@ impl Issuer {
 
     pub(crate) fn clock_skew(&self) -> Duration {
         Duration::from_secs(self.config.clock_skew_seconds)
+    }
+
+    /// The algorithms that its tokens may be signed with.
+    pub(crate) fn algorithms(&self) -> &[Algorithm] {
+        &self.config.algorithms
     }
 
     /// How long an introspection answer is fresh.
