@@ -1,32 +1,32 @@
 //! An authorization server in process, with faults on demand: HTTPS under a private CA, Okta's paths, forms and errors.
 //! It decides what Okta would decide, and whatever a test tells it to.
 
+mod faults;
+mod okta;
+mod tls;
+
 use std::collections::{HashMap, HashSet};
-use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::Request;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::mint::{Token, epoch_seconds, signing_key};
+pub use self::faults::{Fault, Outage, Wire};
+
+use self::faults::{Answer, closed, whole};
+use self::okta::{not_found, url_decode};
+use self::tls::Certificates;
+use crate::mint::{Token, signing_key};
 
 /// What can be asked of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,38 +47,17 @@ pub enum Endpoint {
     Elsewhere,
 }
 
-/// What an endpoint does instead of its work.
-#[derive(Debug, Clone)]
-pub enum Fault {
-    /// Answers with this status and body.
-    Answer(u16, String),
-    /// Okta's 429, with the window starting again after so many seconds.
-    Limited(u64),
-    /// Works, but late.
-    Delay(Duration),
-    /// Never answers.
-    Hang,
-    /// Closes the connection without an answer.
-    Close,
-    /// Redirects to [`Endpoint::Elsewhere`].
-    Redirect,
-    /// 200 with a body of so many bytes.
-    Oversize(usize),
-}
-
-/// What happens to new connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
-    /// TLS and HTTP.
-    Good,
-    /// Closed at once: the server is down.
-    Down,
-    /// TLS, then bytes that are no HTTP.
-    Garbage,
-    /// A certificate of a CA that nobody knows.
-    StrangeCertificate,
-    /// A certificate for another name.
-    OtherName,
+impl Endpoint {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Metadata,
+        Self::LegacyMetadata,
+        Self::OpenIdMetadata,
+        Self::Keys,
+        Self::Token,
+        Self::Introspect,
+        Self::Elsewhere,
+    ];
 }
 
 /// A request as it came in, for tests that look at it.
@@ -231,7 +210,14 @@ impl FakeIssuer {
         self.state().faults.insert(endpoint, fault);
     }
 
-    /// Mends every endpoint and the wire.
+    /// Breaks all of it.
+    pub fn suffer(&self, outage: Outage) {
+        let mut state = self.state();
+        state.wire = outage.wire();
+        state.faults = Endpoint::ALL.into_iter().filter_map(|endpoint| Some((endpoint, outage.fault()?))).collect();
+    }
+
+    /// Mends every endpoint and the wire: the next request is answered.
     pub fn mend(&self) {
         let mut state = self.state();
         state.faults.clear();
@@ -256,43 +242,6 @@ impl FakeIssuer {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panicked with the lock")
     }
-}
-
-/// A private CA, its server certificate, and two that must not be accepted.
-struct Certificates {
-    ca_pem: String,
-    good: TlsAcceptor,
-    strange: TlsAcceptor,
-    other_name: TlsAcceptor,
-}
-
-impl Certificates {
-    fn issue() -> Self {
-        crate::install_crypto();
-        let (ca, strangers) = (authority("Test CA"), authority("Strange CA"));
-        Self {
-            good: acceptor(&ca, "127.0.0.1"),
-            strange: acceptor(&strangers, "127.0.0.1"),
-            other_name: acceptor(&ca, "elsewhere.example"),
-            ca_pem: ca.pem(),
-        }
-    }
-}
-
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA")
-}
-
-fn acceptor(ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> TlsAcceptor {
-    let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
-    let certificate: CertificateDer<'static> = params.signed_by(&key, ca).expect("a certificate").der().clone();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
-    TlsAcceptor::from(Arc::new(config.expect("server settings")))
 }
 
 async fn accept(listener: TcpListener, certificates: Certificates, state: Arc<Mutex<State>>, stop: CancellationToken) {
@@ -337,43 +286,24 @@ async fn serve(connection: TcpStream, certificates: Arc<Certificates>, state: Ar
     let _ = server.await;
 }
 
-/// Makes the server close the connection without an answer.
-fn closed() -> io::Error {
-    io::Error::other("the connection is to be closed")
-}
-
-async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> io::Result<Answer> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| closed())?.to_bytes();
     let form: HashMap<String, String> = url_decode(&body);
-    let Some(endpoint) = endpoint(parts.uri.path()) else { return Ok(not_found()) };
-    let fault = {
+    let Some(endpoint) = endpoint(parts.uri.path()) else { return Ok(whole(not_found())) };
+    let (fault, elsewhere) = {
         let mut state = state.lock().expect("the lock");
         let authorization = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
         let line = format!("{} {}", parts.method, parts.uri);
         let seen = Seen { line, authorization: authorization.map(str::to_owned), form: form.clone() };
         state.seen.entry(endpoint).or_default().push(seen);
-        state.faults.get(&endpoint).cloned()
+        (state.faults.get(&endpoint).cloned(), format!("{}/elsewhere", state.base))
     };
+    let work = || state.lock().expect("the lock").work(endpoint, &parts.method, &parts.headers, &form);
     match fault {
-        None => {}
-        Some(Fault::Answer(status, body)) => return Ok(respond(status, body)),
-        Some(Fault::Limited(seconds)) => return Ok(limited(seconds)),
-        Some(Fault::Delay(time)) => {
-            let _ = timeout(time, pending::<()>()).await;
-        }
-        Some(Fault::Hang) => pending().await,
-        Some(Fault::Close) => return Err(closed()),
-        Some(Fault::Redirect) => {
-            let mut response = respond(302, String::new());
-            let location = format!("{}/elsewhere", state.lock().expect("the lock").base);
-            response.headers_mut().insert("location", location.parse().expect("a header"));
-            return Ok(response);
-        }
-        Some(Fault::Oversize(bytes)) => return Ok(respond(200, format!("{{\"x\":\"{}\"}}", "x".repeat(bytes)))),
+        None => Ok(whole(work())),
+        Some(fault) => fault.befall(work, &elsewhere).await,
     }
-    let state = state.lock().expect("the lock");
-    Ok(state.work(endpoint, &parts.method, &parts.headers, &form))
 }
 
 fn endpoint(path: &str) -> Option<Endpoint> {
@@ -387,138 +317,6 @@ fn endpoint(path: &str) -> Option<Endpoint> {
         "/oauth2/default/elsewhere" => Endpoint::Elsewhere,
         _ => return None,
     })
-}
-
-impl State {
-    fn work(
-        &self,
-        endpoint: Endpoint,
-        method: &Method,
-        headers: &HeaderMap,
-        form: &HashMap<String, String>,
-    ) -> Response<Full<Bytes>> {
-        match endpoint {
-            Endpoint::Metadata | Endpoint::LegacyMetadata | Endpoint::OpenIdMetadata => {
-                respond(200, self.metadata.to_string())
-            }
-            Endpoint::Keys => {
-                let mut response = respond(200, self.keys.to_string());
-                let value = self.cache_control.parse().expect("a header");
-                response.headers_mut().insert("cache-control", value);
-                response
-            }
-            Endpoint::Elsewhere => respond(200, json!({"active": true}).to_string()),
-            Endpoint::Token | Endpoint::Introspect if method != Method::POST => respond(405, String::new()),
-            Endpoint::Token | Endpoint::Introspect => match self.authenticate(headers, form) {
-                Err(refusal) => *refusal,
-                Ok(client) if endpoint == Endpoint::Token => self.mint(&client, form),
-                Ok(_) => self.introspect(form),
-            },
-        }
-    }
-
-    fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        form: &HashMap<String, String>,
-    ) -> Result<String, Box<Response<Full<Bytes>>>> {
-        let refuse = |text: &str| Box::new(oauth_error(401, "invalid_client", text));
-        let basic = headers.get("authorization").and_then(|value| value.to_str().ok());
-        let in_form = form.get("client_id").cloned().zip(form.get("client_secret").cloned());
-        let (id, secret) = match (basic, in_form) {
-            (Some(_), Some(_)) => return Err(Box::new(oauth_error(400, "invalid_request", "Two credential forms."))),
-            (None, Some(pair)) => pair,
-            (Some(value), None) => {
-                let decoded = value.strip_prefix("Basic ").and_then(|coded| STANDARD.decode(coded).ok());
-                let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-                let (id, secret) = decoded.split_once(':').unwrap_or_default();
-                (decode(id), decode(secret))
-            }
-            (None, None) => return Err(refuse("No client credentials found.")),
-        };
-        match self.clients.get(&id) {
-            None => Err(refuse("Invalid value for 'client_id' parameter.")),
-            Some(secrets) if secrets.contains(&secret) => Ok(id),
-            Some(_) => Err(refuse("The client secret supplied for a confidential client is invalid.")),
-        }
-    }
-
-    fn mint(&self, client: &str, form: &HashMap<String, String>) -> Response<Full<Bytes>> {
-        if form.get("grant_type").map(String::as_str) != Some("client_credentials") {
-            return oauth_error(400, "unsupported_grant_type", "The authorization grant type is not supported.");
-        }
-        let Some(scope) = form.get("scope") else {
-            return oauth_error(
-                400,
-                "invalid_scope",
-                "The authorization server resource does not have any default scopes.",
-            );
-        };
-        let token = Token::of(&self.base)
-            .claim("cid", json!(client))
-            .claim("sub", json!(client))
-            .claim("exp", json!(epoch_seconds() + self.lifetime))
-            .claim("scp", json!(scope.split(' ').collect::<Vec<_>>()))
-            .signed();
-        let mut body = json!({
-            "token_type": "Bearer", "expires_in": self.lifetime, "access_token": token, "scope": scope,
-        });
-        if let (Value::Object(body), Value::Object(extras)) = (&mut body, &self.token_extras) {
-            body.extend(extras.clone());
-        }
-        respond(200, body.to_string())
-    }
-
-    fn introspect(&self, form: &HashMap<String, String>) -> Response<Full<Bytes>> {
-        let Some(token) = form.get("token") else {
-            return oauth_error(400, "invalid_request", "The request is missing the required parameter 'token'.");
-        };
-        let answer = self.answers.get(token).filter(|_| !self.revoked.contains(token));
-        respond(200, answer.cloned().unwrap_or_else(|| json!({"active": false})).to_string())
-    }
-}
-
-fn oauth_error(status: u16, error: &str, description: &str) -> Response<Full<Bytes>> {
-    respond(status, json!({"error": error, "error_description": description}).to_string())
-}
-
-fn not_found() -> Response<Full<Bytes>> {
-    let body = json!({
-        "errorCode": "E0000007", "errorSummary": "Not found: Resource not found", "errorLink": "E0000007",
-        "errorId": "oaeTest", "errorCauses": [],
-    });
-    respond(404, body.to_string())
-}
-
-/// Okta's 429: the body has no `error` member, and there is no Retry-After.
-fn limited(seconds: u64) -> Response<Full<Bytes>> {
-    let body = json!({
-        "errorCode": "E0000047", "errorSummary": "API call exceeded rate limit due to too many requests.",
-        "errorLink": "E0000047", "errorId": "oaeTest", "errorCauses": [],
-    });
-    let mut response = respond(429, body.to_string());
-    let reset = (epoch_seconds() + seconds).to_string();
-    for (name, value) in
-        [("x-rate-limit-limit", "600"), ("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", &reset)]
-    {
-        response.headers_mut().insert(name, value.parse().expect("a header"));
-    }
-    response
-}
-
-fn respond(status: u16, body: String) -> Response<Full<Bytes>> {
-    let status = StatusCode::from_u16(status).expect("a status");
-    let response = Response::builder().status(status).header("content-type", "application/json");
-    response.body(Full::new(Bytes::from(body))).expect("a response")
-}
-
-fn url_decode(body: &[u8]) -> HashMap<String, String> {
-    let pairs = reqwest::Url::parse(&format!("x:?{}", String::from_utf8_lossy(body))).expect("a URL");
-    pairs.query_pairs().into_owned().collect()
-}
-
-fn decode(text: &str) -> String {
-    url_decode(format!("x={text}").as_bytes()).remove("x").unwrap_or_default()
 }
 
 /// Writes client credentials the way a Secret is mounted.
