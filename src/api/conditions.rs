@@ -70,6 +70,10 @@ pub mod reason {
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// Accepted is false: an `http://` issuer without the operator's `--allow-insecure-issuers`.
     pub const INSECURE_ISSUER: &str = "InsecureIssuer";
+    /// Accepted is false: an `http://` external URL without the same flag.
+    pub const INSECURE_EXTERNAL_URL: &str = "InsecureExternalUrl";
+    /// Accepted is false: a route's `when` does not compile.
+    pub const INVALID_RULE: &str = "InvalidRule";
     /// Accepted is false: an object with a name that we need belongs to someone else; it is left alone.
     pub const NAME_TAKEN: &str = "NameTaken";
     /// Accepted is false: the API server refused an object that we rendered from this resource.

@@ -3,10 +3,10 @@
 
 use tollgate_contract::names::{CA_DIR, CREDENTIALS_DIR};
 use tollgate_contract::{
-    BrokerConfig, ClientConfig, IntrospectionConfig, IssuerConfig, RouteConfig, SidecarConfig, UpstreamConfig,
+    BrokerConfig, ClientConfig, IntrospectionConfig, IssuerConfig, OnOutage, RouteConfig, SidecarConfig, UpstreamConfig,
 };
 
-use crate::validated::{Broker, Issuer, Route, ValidatedApi};
+use crate::validated::{Broker, Introspection, Issuer, Route, ValidatedApi};
 
 impl ValidatedApi {
     /// What the sidecars of this resource enforce. Equal resources give equal configurations, whatever their uid,
@@ -20,6 +20,8 @@ impl ValidatedApi {
             uid: _,
             generation: _,
             issuers,
+            external_urls,
+            trusted_proxies,
             default_access,
             routes,
             broker,
@@ -36,8 +38,8 @@ impl ValidatedApi {
             default_access: *default_access,
             routes: routes.iter().map(route_config).collect(),
             token_broker: broker.as_ref().map(broker_config),
-            external_urls: Vec::new(),
-            trusted_proxies: Vec::new(),
+            external_urls: external_urls.clone(),
+            trusted_proxies: trusted_proxies.clone(),
             upstream: UpstreamConfig { port: *upstream_port },
             log_level: sidecar.log_level,
         }
@@ -45,8 +47,23 @@ impl ValidatedApi {
 }
 
 fn issuer_config(issuer: &Issuer) -> IssuerConfig {
-    let Issuer { name, url, audiences, validation, client, introspection_cache, clock_skew, ca_bundle, allow_http } =
-        issuer;
+    let Issuer {
+        name,
+        url,
+        audiences,
+        validation,
+        client,
+        introspection,
+        clock_skew,
+        ca_bundle,
+        algorithms,
+        token_profile,
+        max_token_lifetime,
+        dpop,
+        dpop_nonce,
+        endpoints,
+        allow_http,
+    } = issuer;
     IssuerConfig {
         name: name.clone(),
         url: url.clone(),
@@ -56,24 +73,39 @@ fn issuer_config(issuer: &Issuer) -> IssuerConfig {
             credentials_dir: format!("{CREDENTIALS_DIR}/{name}"),
             auth_method: client.auth_method,
         }),
-        introspection: IntrospectionConfig { cache_millis: millis(*introspection_cache), ..Default::default() },
+        introspection: introspection_config(introspection),
         clock_skew_seconds: clock_skew.as_secs(),
         ca_file: ca_bundle.as_ref().map(|_| format!("{CA_DIR}/{name}/ca.crt")),
+        algorithms: algorithms.clone(),
+        token_profile: *token_profile,
+        max_token_lifetime_seconds: max_token_lifetime.as_secs(),
+        dpop: *dpop,
+        dpop_nonce: *dpop_nonce,
+        endpoints: endpoints.clone(),
         allow_http: *allow_http,
-        ..IssuerConfig::new("", "", Vec::new())
+    }
+}
+
+fn introspection_config(introspection: &Introspection) -> IntrospectionConfig {
+    let Introspection { cache, max_stale, accept_locally_valid } = introspection;
+    IntrospectionConfig {
+        cache_millis: millis(*cache),
+        max_stale_millis: millis(*max_stale),
+        on_outage: accept_locally_valid
+            .map_or(OnOutage::Reject, |longest| OnOutage::AcceptLocallyValid { max_duration_millis: millis(longest) }),
     }
 }
 
 fn route_config(route: &Route) -> RouteConfig {
-    let Route { name, path, methods, access, scopes } = route;
+    let Route { name, path, methods, access, scopes, issuers, when } = route;
     RouteConfig {
         name: name.clone(),
         path: path.clone(),
         methods: methods.iter().map(|method| method.as_str().to_owned()).collect(),
         access: *access,
         scopes: scopes.clone(),
-        issuers: Vec::new(),
-        when: None,
+        issuers: issuers.clone(),
+        when: when.clone(),
     }
 }
 
@@ -88,7 +120,7 @@ fn broker_config(broker: &Broker) -> BrokerConfig {
     }
 }
 
-/// Durations of the resource are at most an hour.
+/// Durations of the resource are at most a week.
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,11 +6,14 @@
 
 mod app;
 mod broker;
+mod introspection;
 mod issuer;
 pub mod limits;
 mod route;
 mod rules;
 mod status;
+mod tokens;
+mod urls;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -20,10 +23,12 @@ pub use app::{
     Amounts, App, ImagePullPolicy, LogLevel, NetworkPolicySpec, Resources, ServiceSpec, SidecarSpec, Upstream,
 };
 pub use broker::TokenBroker;
+pub use introspection::{Introspection, OnOutage, OutagePolicy};
 pub(crate) use issuer::OKTA_DOMAINS;
-pub use issuer::{AuthMethod, CaBundle, Client, ConfigMapKeyRef, Introspection, Issuer, SecretRef, ValidationMode};
+pub use issuer::{AuthMethod, CaBundle, Client, ConfigMapKeyRef, Endpoints, Issuer, SecretRef, ValidationMode};
 pub use route::{Access, Method, Route, RouteMatch, RoutePath, Scopes};
 pub use status::{IssuerStatus, OktaProtectedApiStatus};
+pub use tokens::{Algorithm, DpopMode, DpopNonce, TokenProfile};
 
 /// What is protected, and how.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +64,16 @@ pub use status::{IssuerStatus, OktaProtectedApiStatus};
 #[x_kube(validation = Rule::new(BROKER_PATH_IS_FREE)
     .message("the broker answers on this path, so no route may have it: remove the route or move the broker")
     .field_path(".tokenBroker.path"))]
+#[x_kube(validation = Rule::new(ROUTE_ISSUERS_EXIST)
+    .message(Message::Expression(no_such_route_issuer()))
+    .field_path(".routes"))]
+#[x_kube(validation = Rule::new(DPOP_HAS_EXTERNAL_URLS)
+    .message(
+        "a DPoP proof names the URL that the caller used: say in externalUrls how callers reach this API, such as \
+         https://api.acme.com",
+    )
+    .field_path(".externalUrls")
+    .reason(Reason::FieldValueRequired))]
 pub struct OktaProtectedApiSpec {
     /// The authorization servers whose access tokens may pass.
     #[schemars(length(max = limits::ISSUERS))]
@@ -74,6 +89,27 @@ pub struct OktaProtectedApiSpec {
         "only one issuer may have validation: Introspection, for an opaque token does not say who issued it; use Local \
          or LocalAndIntrospection for the others"))]
     pub issuers: Vec<Issuer>,
+    /// How callers reach the API, such as https://api.acme.com/shop: the paths of requests follow after it. DPoP proofs
+    /// are compared with it, and where a refusal tells callers which authorization server to ask, it is by this URL;
+    /// the Host header of a request never counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = limits::EXTERNAL_URLS),
+        inner(length(min = 1, max = limits::URL_LENGTH)),
+        transform = urls::external_urls
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub external_urls: Vec<String>,
+    /// Addresses of the proxies before this API, as ranges such as 10.0.0.0/8. Their X-Forwarded-For says who the caller
+    /// is, so that one caller's flood is not held against all others; nobody else's X-Forwarded-For is believed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = limits::TRUSTED_PROXIES),
+        inner(length(min = 1, max = limits::CIDR_LENGTH)),
+        transform = rules::address_ranges
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub trusted_proxies: Vec<String>,
     /// What holds for a path that no route names: `Authenticated` (any valid token) or `Denied` (nobody).
     #[serde(default)]
     pub default_access: DefaultAccess,
@@ -81,10 +117,8 @@ pub struct OktaProtectedApiSpec {
     #[serde(default)]
     #[schemars(length(max = limits::ROUTES))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
-    #[x_kube(validation = (
-        ROUTES_DO_NOT_OVERLAP,
-        "two routes have the same path and a method in common: give each its own methods (none means all, GET includes \
-         HEAD)"))]
+    #[x_kube(validation = Rule::new(format!("!self.exists(one, {OVERLAPS_ANOTHER})"))
+        .message(Message::Expression(overlapping_routes())))]
     pub routes: Vec<Route>,
     /// Serves `POST <path>`, where callers trade their own client credentials for a token. Off when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,13 +158,38 @@ const BROKER_PATH_IS_FREE: &str = "!has(self.tokenBroker) || !self.routes.exists
     (has(route.match.path.exact) && route.match.path.exact == self.tokenBroker.path) || \
     (has(route.match.path.prefix) && route.match.path.prefix == self.tokenBroker.path))";
 
-/// Two routes of different names have different paths, or both have methods and none in common.
-const ROUTES_DO_NOT_OVERLAP: &str = "self.all(one, self.all(other, one.name == other.name || \
-    !((has(one.match.path.exact) && has(other.match.path.exact) && \
-       one.match.path.exact == other.match.path.exact) || \
-      (has(one.match.path.prefix) && has(other.match.path.prefix) && \
-       one.match.path.prefix == other.match.path.prefix)) || \
-    (has(one.match.methods) && one.match.methods.size() > 0 && \
-     has(other.match.methods) && other.match.methods.size() > 0 && \
-     one.match.methods.all(method, !(method in other.match.methods) && \
-       !(method == 'HEAD' && 'GET' in other.match.methods) && !(method == 'GET' && 'HEAD' in other.match.methods)))))";
+const ROUTE_ISSUERS_EXIST: &str = "self.routes.all(route, !has(route.issuers) || \
+    route.issuers.all(name, self.issuers.exists(issuer, issuer.name == name)))";
+
+/// Names the first route, and the first of its issuers, that the rule above is about.
+fn no_such_route_issuer() -> String {
+    let missing = "route.issuers.filter(name, !self.issuers.exists(issuer, issuer.name == name))";
+    format!(
+        "self.routes.filter(route, has(route.issuers) && {missing}.size() > 0).map(route, \
+         \"route '\" + route.name + \"': there is no issuer named '\" + {missing}[0] + \
+         \"': write the name of one of the issuers\")[0]"
+    )
+}
+
+const DPOP_HAS_EXTERNAL_URLS: &str = "self.issuers.all(issuer, issuer.dpop == 'Off') || \
+    (has(self.externalUrls) && self.externalUrls.size() > 0)";
+
+/// Another route of the list `self` has the path of `one`, and a method in common with it.
+const OVERLAPS_ANOTHER: &str = "self.exists(other, one.name != other.name && \
+    ((has(one.match.path.exact) && has(other.match.path.exact) && \
+      one.match.path.exact == other.match.path.exact) || \
+     (has(one.match.path.prefix) && has(other.match.path.prefix) && \
+      one.match.path.prefix == other.match.path.prefix)) && \
+    !(has(one.match.methods) && one.match.methods.size() > 0 && \
+      has(other.match.methods) && other.match.methods.size() > 0 && \
+      one.match.methods.all(method, !(method in other.match.methods) && \
+        !(method == 'HEAD' && 'GET' in other.match.methods) && !(method == 'GET' && 'HEAD' in other.match.methods))))";
+
+/// Names every route that the rule above is about.
+fn overlapping_routes() -> String {
+    format!(
+        "\"routes with the same path and a method in common: \" + \
+         self.filter(one, {OVERLAPS_ANOTHER}).map(one, one.name).join(', ') + \
+         \"; give each its own methods (none means all, GET includes HEAD)\""
+    )
+}

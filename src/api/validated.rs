@@ -3,24 +3,28 @@
 //! operator) and what they cannot see. Who holds one need not look again. It talks to nobody.
 
 mod broker;
+mod introspection;
 mod issuer;
 mod route;
 #[cfg(test)]
 mod tests;
 mod text;
+mod url;
+mod words;
 mod workload;
 
 use kube::ResourceExt;
 use thiserror::Error;
-use tollgate_contract::{DefaultAccess, LogLevel};
+use tollgate_contract::{DefaultAccess, DpopMode};
 
 pub use broker::Broker;
+pub use introspection::Introspection;
 pub use issuer::{CaBundle, Client, Issuer};
 pub use route::Route;
 pub use workload::{App, Sidecar};
 
 use crate::conditions::reason;
-use crate::types::{self, OktaProtectedApi, OktaProtectedApiSpec};
+use crate::types::{OktaProtectedApi, OktaProtectedApiSpec, limits};
 
 /// Longest name of a resource: its Service and pods are named after it, and host names and labels end at 63.
 pub const MAX_NAME_LENGTH: usize = 50;
@@ -39,6 +43,10 @@ pub struct ValidatedApi {
     pub generation: i64,
     /// 1 to 8; names and URLs are unique, at most one takes opaque tokens.
     pub issuers: Vec<Issuer>,
+    /// At most 8, unique; http only with the operator's flag. At least one where an issuer takes DPoP.
+    pub external_urls: Vec<String>,
+    /// At most 32 ranges of addresses, unique.
+    pub trusted_proxies: Vec<String>,
     /// What holds for a path that no route names.
     pub default_access: DefaultAccess,
     /// At most 64; no two of one name, or of one path with a method in common.
@@ -60,7 +68,7 @@ pub struct ValidatedApi {
 /// What the operator's flags let a resource do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ParseOptions {
-    /// Issuers may be `http://` (`--allow-insecure-issuers`).
+    /// Issuers and external URLs may be `http://` (`--allow-insecure-issuers`).
     pub allow_insecure_issuers: bool,
 }
 
@@ -89,6 +97,8 @@ impl ValidatedApi {
         // Every field by name: a new one must not be forgotten here.
         let OktaProtectedApiSpec {
             issuers,
+            external_urls,
+            trusted_proxies,
             default_access,
             routes,
             token_broker,
@@ -102,7 +112,9 @@ impl ValidatedApi {
         let name = parse_name(&resource.name_any())?;
         let issuers = issuer::parse_all(issuers, options)?;
         let broker = token_broker.as_ref().map(|broker| broker::parse(broker, &issuers)).transpose()?;
-        let routes = route::parse_all(routes)?;
+        check_external_urls(external_urls, &issuers, options)?;
+        check_trusted_proxies(trusted_proxies)?;
+        let routes = route::parse_all(routes, &issuers)?;
         if let Some(broker) = &broker {
             broker::check_against_routes(broker, &routes)?;
         }
@@ -112,6 +124,8 @@ impl ValidatedApi {
             uid: resource.uid().ok_or_else(|| NotAccepted::invalid("the resource has no uid"))?,
             generation: resource.metadata.generation.unwrap_or_default(),
             issuers,
+            external_urls: external_urls.clone(),
+            trusted_proxies: trusted_proxies.clone(),
             default_access: (*default_access).into(),
             routes,
             broker,
@@ -134,22 +148,34 @@ fn parse_name(name: &str) -> Result<String, NotAccepted> {
     )))
 }
 
-impl From<types::DefaultAccess> for DefaultAccess {
-    fn from(access: types::DefaultAccess) -> Self {
-        match access {
-            types::DefaultAccess::Authenticated => Self::Authenticated,
-            types::DefaultAccess::Denied => Self::Denied,
-        }
+fn check_external_urls(urls: &[String], issuers: &[Issuer], options: ParseOptions) -> Result<(), NotAccepted> {
+    if urls.len() > limits::EXTERNAL_URLS {
+        return Err(NotAccepted::invalid(format!("externalUrls: at most {}", limits::EXTERNAL_URLS)));
+    }
+    for url in urls {
+        url::check_external("externalUrls", url, options)?;
+    }
+    match issuers.iter().find(|issuer| issuer.dpop != DpopMode::Off && urls.is_empty()) {
+        Some(issuer) => Err(NotAccepted::invalid(format!(
+            "issuer {}: dpop needs externalUrls, for a proof names the URL that the caller used; say there how callers \
+             reach this API, such as https://api.acme.com",
+            issuer.name
+        ))),
+        None => text::check_unique("externalUrls", urls),
     }
 }
 
-impl From<types::LogLevel> for LogLevel {
-    fn from(level: types::LogLevel) -> Self {
-        match level {
-            types::LogLevel::Error => Self::Error,
-            types::LogLevel::Warn => Self::Warn,
-            types::LogLevel::Info => Self::Info,
-            types::LogLevel::Debug => Self::Debug,
-        }
+fn check_trusted_proxies(ranges: &[String]) -> Result<(), NotAccepted> {
+    if ranges.len() > limits::TRUSTED_PROXIES {
+        return Err(NotAccepted::invalid(format!("trustedProxies: at most {}", limits::TRUSTED_PROXIES)));
     }
+    for range in ranges {
+        let fix = match text::is_address_range(range) {
+            true if range.ends_with("/0") => "name your proxies; this range is every address there is",
+            true => continue,
+            false => "write a range of addresses, such as 10.0.0.0/8, or 192.0.2.7/32 for one",
+        };
+        return Err(NotAccepted::invalid(format!("trustedProxies: '{range}': {fix}")));
+    }
+    text::check_unique("trustedProxies", ranges)
 }

@@ -9,12 +9,12 @@ use super::{limits, rules};
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(DEFAULTS_ARE_ALLOWED)
-    .message("a default scope is not allowed: name every one of defaultScopes in allowedScopes too")
+    .message(Message::Expression(SCOPE_IS_NOT_ALLOWED.into()))
     .field_path(".defaultScopes"))]
 pub struct TokenBroker {
     /// The path that takes the token request; no route may have the same.
     #[serde(default = "default_broker_path")]
-    #[schemars(length(max = limits::PATH_LENGTH), transform = rules::path)]
+    #[schemars(length(max = limits::PATH_LENGTH), transform = rules::broker_path)]
     #[x_kube(validation = ("!self.endsWith('/')", "leave out the trailing slash; name a path such as /token"))]
     #[x_kube(validation = ("!self.matches('[A-Z]')", "write the path in lower case, such as /token"))]
     pub path: String,
@@ -43,6 +43,9 @@ pub struct TokenBroker {
 
 const DEFAULTS_ARE_ALLOWED: &str =
     "!has(self.defaultScopes) || self.defaultScopes.all(scope, scope in self.allowedScopes)";
+
+/// Names the first scope that the rule above is about.
+const SCOPE_IS_NOT_ALLOWED: &str = r#""'" + self.defaultScopes.filter(scope, !(scope in self.allowedScopes))[0] + "' is not allowed: name it in allowedScopes too, or leave it out""#;
 
 fn default_broker_path() -> String {
     "/token".to_owned()

@@ -1,11 +1,15 @@
 //! An authorization server as users write it, with the rules that make it one: what its URL may look like, and which
 //! ways of validation go with it.
 
+use std::time::Duration;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{limits, rules};
+use super::introspection::Introspection;
+use super::tokens::{Algorithm, DpopMode, DpopNonce, TokenProfile};
+use super::{limits, rules, urls};
 
 /// Domains under which an Okta organization lives. Its bare host is the org authorization server, whose access tokens
 /// are opaque by Okta's word, whatever they look like; a custom authorization server has a path (`/oauth2/default`).
@@ -27,6 +31,15 @@ pub(crate) const OKTA_DOMAINS: [&str; 5] = ["okta.com", "oktapreview.com", "okta
          custom authorization server, such as https://acme.okta.com/oauth2/default",
     )
     .field_path(".validation"))]
+#[x_kube(validation = Rule::new(outage_of_an_org_server())
+    .message(
+        "the tokens of an Okta org authorization server cannot be checked locally: use policy: Reject, or the url of a \
+         custom authorization server, such as https://acme.okta.com/oauth2/default",
+    )
+    .field_path(".introspection.onOutage.policy"))]
+#[x_kube(validation = Rule::new("self.dpop != 'Off' || self.dpopNonce == 'Off'")
+    .message("a nonce is for DPoP proofs: set dpop to Accept or Require, or leave dpopNonce out")
+    .field_path(".dpopNonce"))]
 pub struct Issuer {
     /// A name of your choice: the token broker and messages call the issuer by it.
     #[schemars(length(min = 1, max = limits::ISSUER_NAME_LENGTH), transform = rules::label)]
@@ -72,8 +85,38 @@ pub struct Issuer {
     pub introspection: Introspection,
     /// Tolerated clock difference for `exp`, `nbf` and `iat`, such as 60s; at most 5m.
     #[serde(default = "default_clock_skew")]
-    #[schemars(length(max = limits::DURATION_LENGTH), transform = rules::duration_of_5m)]
+    #[schemars(length(max = limits::DURATION_LENGTH), transform = rules::duration(Duration::ZERO, limits::CLOCK_SKEW))]
     pub clock_skew: String,
+    /// Signature algorithms that are accepted: RS256, which Okta signs with, unless you name others. What a token says
+    /// of itself never adds one.
+    #[serde(default = "default_algorithms")]
+    #[schemars(length(max = limits::ALGORITHMS))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = ("self.size() > 0", "name at least one algorithm, such as RS256"))]
+    pub algorithms: Vec<Algorithm>,
+    /// What access tokens look like. `Okta`: as Okta issues them. `Rfc9068`: RFC 9068 to the letter, with `typ` at+jwt and
+    /// with iss, exp, aud, sub, client_id, iat and jti.
+    #[serde(default)]
+    pub token_profile: TokenProfile,
+    /// The longest time from `iat` to `exp` that a token may have, such as 24h. From 1m to 168h.
+    #[serde(default = "default_max_token_lifetime")]
+    #[schemars(
+        length(max = limits::DURATION_LENGTH),
+        transform = rules::duration(limits::SHORTEST_TOKEN_LIFETIME, limits::TOKEN_LIFETIME)
+    )]
+    pub max_token_lifetime: String,
+    /// Tokens that are bound to a key of the caller's (DPoP, RFC 9449). `Off`: they are refused. `Accept`: they pass with a
+    /// proof, and bearer tokens pass too. `Require`: no other passes. In YAML write "Off" in quotes, for a bare Off is
+    /// false there.
+    #[serde(default)]
+    pub dpop: DpopMode,
+    /// `PerPod`: a DPoP proof must carry a nonce of the pod that it reaches, so it can never be sent a second time. `Off`:
+    /// each pod takes a proof once, within a minute. In YAML write "Off" in quotes.
+    #[serde(default)]
+    pub dpop_nonce: DpopNonce,
+    /// Endpoints of the issuer that are not to be found by discovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Endpoints>,
     /// Certificates to trust for this issuer beside the public ones: for a private CA, or a proxy that inspects TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
@@ -117,21 +160,22 @@ pub enum AuthMethod {
     ClientSecretPost,
 }
 
-/// Settings for introspection.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Endpoints that are given; what is left out is found by discovery.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Introspection {
-    /// How long Okta's answer is fresh, such as 60s; never past the token's expiry. A revoked token may pass this long;
-    /// 0s asks Okta each time. At most 1h.
-    #[serde(default = "default_introspection_cache")]
-    #[schemars(length(max = limits::DURATION_LENGTH), transform = rules::duration_of_1h)]
-    pub cache: String,
-}
-
-impl Default for Introspection {
-    fn default() -> Self {
-        Self { cache: default_introspection_cache() }
-    }
+pub struct Endpoints {
+    /// Where the issuer publishes its keys, such as https://acme.okta.com/oauth2/default/v1/keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = limits::URL_LENGTH), transform = urls::endpoint)]
+    pub jwks: Option<String>,
+    /// Where tokens are asked for, such as https://acme.okta.com/oauth2/default/v1/token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = limits::URL_LENGTH), transform = urls::endpoint)]
+    pub token: Option<String>,
+    /// Where tokens are introspected, such as https://acme.okta.com/oauth2/default/v1/introspect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = limits::URL_LENGTH), transform = urls::endpoint)]
+    pub introspection: Option<String>,
 }
 
 /// Where extra CA certificates come from.
@@ -164,8 +208,20 @@ const URL_SHAPE: &str = "!self.matches('^https?://') || self.matches('[{}<>$?#@]
     self.matches(r'^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?(/[!-\\[\\]-~]*)?$')";
 
 fn not_an_org_server() -> String {
+    format!("self.validation == 'Introspection' || !{}", is_an_org_server())
+}
+
+/// Any other validation on an org server is refused already.
+fn outage_of_an_org_server() -> String {
+    format!(
+        "self.validation != 'Introspection' || self.introspection.onOutage.policy != 'AcceptLocallyValid' || !{}",
+        is_an_org_server()
+    )
+}
+
+fn is_an_org_server() -> String {
     let domains = okta_domains();
-    format!(r"self.validation == 'Introspection' || !self.url.matches(r'^(?i)https?://[^/]+\.({domains})(:[0-9]+)?$')")
+    format!(r"self.url.matches(r'^(?i)https?://[^/]+\.({domains})(:[0-9]+)?$')")
 }
 
 fn not_an_admin_host() -> String {
@@ -182,8 +238,12 @@ fn default_clock_skew() -> String {
     "60s".to_owned()
 }
 
-fn default_introspection_cache() -> String {
-    "60s".to_owned()
+fn default_algorithms() -> Vec<Algorithm> {
+    vec![Algorithm::Rs256]
+}
+
+fn default_max_token_lifetime() -> String {
+    "24h".to_owned()
 }
 
 fn default_ca_key() -> String {

@@ -1,6 +1,8 @@
 //! How long and how many: the bounds of the schema, checked again when a resource is parsed. They keep the rules' cost
 //! within the API server's budget and the sidecar's tables small.
 
+use std::time::Duration;
+
 /// Issuers of one resource.
 pub const ISSUERS: usize = 8;
 /// Characters of an issuer's name: it becomes part of volume names, which end at 63.
@@ -15,6 +17,8 @@ pub const AUDIENCE_LENGTH: usize = 512;
 pub const ROUTES: usize = 64;
 /// Characters of a route's name.
 pub const ROUTE_NAME_LENGTH: usize = 63;
+/// Characters of a route's `when`.
+pub const WHEN_LENGTH: usize = 1024;
 /// Characters of a path.
 pub const PATH_LENGTH: usize = 512;
 /// Scopes in one list.
@@ -33,10 +37,28 @@ pub const ARG_LENGTH: usize = 8192;
 pub const IMAGE_LENGTH: usize = 512;
 /// Pull secrets of the app.
 pub const IMAGE_PULL_SECRETS: usize = 8;
+/// Algorithms of one issuer: every one that there is.
+pub const ALGORITHMS: usize = 10;
+/// URLs by which one API is reached.
+pub const EXTERNAL_URLS: usize = 8;
+/// Ranges of trusted proxies.
+pub const TRUSTED_PROXIES: usize = 32;
+/// Characters of an address range: the longest spelling of an IPv6 address, and /128.
+pub const CIDR_LENGTH: usize = 49;
 /// Largest `clockSkew`: RFC 7519 allows "no more than a few minutes".
-pub const CLOCK_SKEW: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 /// Largest `introspection.cache`: how long a revoked token may go on at worst; Okta's tokens live an hour by default.
-pub const INTROSPECTION_CACHE: std::time::Duration = std::time::Duration::from_secs(60 * 60);
+pub const INTROSPECTION_CACHE: Duration = Duration::from_secs(60 * 60);
+/// Largest `introspection.maxStale`, for the same reason.
+pub const MAX_STALE: Duration = INTROSPECTION_CACHE;
+/// Smallest `introspection.onOutage.maxDuration`: with less the policy would do nothing.
+pub const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
+/// Largest `introspection.onOutage.maxDuration`: keys serve no longer without Okta.
+pub const OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Smallest `maxTokenLifetime`: Okta's own least is five minutes; with 0s no token could pass.
+pub const SHORTEST_TOKEN_LIFETIME: Duration = Duration::from_secs(60);
+/// Largest `maxTokenLifetime`: Okta's own most is a day; a week leaves room for other issuers.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Characters of the name of a Kubernetes object (RFC 1123 subdomain), and of a ConfigMap's key.
 pub const OBJECT_NAME_LENGTH: usize = 253;
 /// Characters of a duration: four parts of five digits and a unit of two letters.

@@ -14,6 +14,14 @@ use super::{limits, rules};
         "scopes need access: Authenticated, for a Public or Denied route looks at no token; leave out one of the two",
     )
     .field_path(".scopes"))]
+#[x_kube(validation = Rule::new("self.access == 'Authenticated' || !has(self.issuers)")
+    .message(
+        "issuers need access: Authenticated, for a Public or Denied route looks at no token; leave out one of the two",
+    )
+    .field_path(".issuers"))]
+#[x_kube(validation = Rule::new("self.access == 'Authenticated' || !has(self.when)")
+    .message("when needs access: Authenticated, for a Public or Denied route looks at no token; leave out one of the two")
+    .field_path(".when"))]
 pub struct Route {
     /// A name of your choice; it shows in logs and metrics.
     #[schemars(length(min = 1, max = limits::ROUTE_NAME_LENGTH), transform = rules::label)]
@@ -28,6 +36,17 @@ pub struct Route {
     /// Scopes that the token must carry; any valid token will do when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Scopes>,
+    /// Names of the issuers whose tokens may pass; those of all issuers when left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = limits::ISSUERS), inner(length(min = 1, max = limits::ISSUER_NAME_LENGTH)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub issuers: Vec<String>,
+    /// A condition in CEL that must be true beside the scopes, such as `'support' in claims.groups`. It sees `claims`, the
+    /// token's claims, and `request` with method, path, headers (their names in lower case, without authorization and
+    /// cookie) and client. One that cannot be evaluated, such as for a claim that is not there, denies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = limits::WHEN_LENGTH))]
+    pub when: Option<String>,
 }
 
 /// Which requests a route is for.
@@ -50,11 +69,11 @@ pub struct RouteMatch {
 pub struct RoutePath {
     /// This path alone, such as /openapi.json.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = limits::PATH_LENGTH), transform = rules::path)]
+    #[schemars(length(max = limits::PATH_LENGTH), transform = rules::exact_path)]
     pub exact: Option<String>,
     /// This path and everything below it: /items covers /items/42 but not /items-archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = limits::PATH_LENGTH), transform = rules::path)]
+    #[schemars(length(max = limits::PATH_LENGTH), transform = rules::prefix)]
     #[x_kube(validation = (
         "self == '/' || !self.endsWith('/')",
         "leave out the trailing slash; a prefix covers the path with it too"))]

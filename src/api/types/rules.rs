@@ -1,6 +1,8 @@
 //! Rules of the schema that several fields share: CEL for what the API server checks when somebody applies a resource,
 //! each with a message that says the fix. It holds only what looks at one value; `validated` has the same in Rust.
 
+use std::time::Duration;
+
 use kube::core::{Rule, validate};
 use schemars::Schema;
 use schemars::transform::{Transform, transform_subschemas};
@@ -39,18 +41,33 @@ pub(super) fn scopes(schema: &mut Schema) {
     );
 }
 
+/// A whole path that a request may have.
+pub(super) fn exact_path(schema: &mut Schema) {
+    path(
+        schema,
+        "there are no wildcards; use prefix in place of exact, which covers everything below a path (/items covers /items/42)",
+    );
+}
+
+/// The first segments of a path.
+pub(super) fn prefix(schema: &mut Schema) {
+    path(schema, "leave out the wildcard; a prefix covers everything below it (/items covers /items/42)");
+}
+
+/// The broker's one path.
+pub(super) fn broker_path(schema: &mut Schema) {
+    path(schema, "there are no wildcards; name one path, such as /token");
+}
+
 /// A path that every server reads in the same way.
-pub(super) fn path(schema: &mut Schema) {
+fn path(schema: &mut Schema, without_wildcard: &str) {
     add(
         schema,
         [
             ("self.startsWith('/')", "start the path with /"),
             (r"!self.contains('..') && !self.matches(r'/\.(/|$)')", "leave out . and .. segments"),
             ("!self.contains('//')", "write one slash in place of //"),
-            (
-                "!self.matches('[*{}]')",
-                "there are no wildcards; use prefix, which covers everything below a path (/items covers /items/42)",
-            ),
+            ("!self.matches('[*{}]')", without_wildcard),
             (
                 r"self.matches(r'^[-A-Za-z0-9._~!$&\x27()+,=:@/*{}]*$')",
                 r"leave out %, ;, \, ?, #, spaces and whatever else is not plain in a path",
@@ -59,32 +76,48 @@ pub(super) fn path(schema: &mut Schema) {
     );
 }
 
-/// A duration of at most `longest`, itself a duration.
-fn duration(schema: &mut Schema, longest: &str) {
-    let pattern = crate::duration::PATTERN;
-    add(
+/// A duration within these bounds.
+pub(super) fn duration(shortest: Duration, longest: Duration) -> impl Transform {
+    move |schema: &mut Schema| {
+        let pattern = crate::duration::PATTERN;
+        let (least, most) = (crate::duration::display(shortest), crate::duration::display(longest));
+        add(
+            schema,
+            [
+                (
+                    format!("self.matches('{pattern}')").as_str(),
+                    "write a duration as whole numbers with the units h, m, s or ms, such as 60s or 1m30s",
+                ),
+                (
+                    format!("!self.matches('{pattern}') || duration(self) <= duration('{most}')").as_str(),
+                    format!("choose at most {most}").as_str(),
+                ),
+            ],
+        );
+        if !shortest.is_zero() {
+            add(
+                schema,
+                [(
+                    format!("!self.matches('{pattern}') || duration(self) >= duration('{least}')").as_str(),
+                    format!("choose at least {least}").as_str(),
+                )],
+            );
+        }
+    }
+}
+
+/// A list of address ranges. One of every address would trust whoever asks.
+pub(super) fn address_ranges(schema: &mut Schema) {
+    add_to_items(
         schema,
         [
+            ("isCIDR(self)", "write a range of addresses, such as 10.0.0.0/8, or 192.0.2.7/32 for one"),
             (
-                format!("self.matches('{pattern}')").as_str(),
-                "write a duration as whole numbers with the units h, m, s or ms, such as 60s or 1m30s",
-            ),
-            (
-                format!("!self.matches('{pattern}') || duration(self) <= duration('{longest}')").as_str(),
-                format!("choose at most {longest}").as_str(),
+                "!isCIDR(self) || cidr(self).prefixLength() > 0",
+                "name your proxies; this range is every address there is",
             ),
         ],
     );
-}
-
-/// A duration of at most five minutes.
-pub(super) fn duration_of_5m(schema: &mut Schema) {
-    duration(schema, "5m");
-}
-
-/// A duration of at most an hour.
-pub(super) fn duration_of_1h(schema: &mut Schema) {
-    duration(schema, "1h");
 }
 
 /// A probe that asks the app and nobody else.
@@ -164,11 +197,19 @@ impl Transform for Conventions {
     }
 }
 
-fn add<'a>(schema: &mut Schema, rules: impl IntoIterator<Item = (&'a str, &'a str)>) {
+/// Adds rules over one value.
+pub(super) fn add<'a>(schema: &mut Schema, rules: impl IntoIterator<Item = (&'a str, &'a str)>) {
     for rule in rules {
         // The rule is two strings, so it always serializes.
         if validate(schema, Rule::from(rule)).is_err() {
             unreachable!("a rule of two strings serializes");
         }
+    }
+}
+
+/// Adds rules over each item of a list: the message then names the item.
+pub(super) fn add_to_items<'a>(schema: &mut Schema, rules: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    if let Some(items) = schema.get_mut("items").and_then(|items| <&mut Schema>::try_from(items).ok()) {
+        add(items, rules);
     }
 }

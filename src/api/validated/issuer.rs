@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use tollgate_contract::{ClientAuthMethod, ValidationMode};
+use tollgate_contract::{
+    Algorithm, ClientAuthMethod, DpopMode, DpopNonce, EndpointsConfig, TokenProfile, ValidationMode,
+};
 
-use crate::conditions::reason;
-use crate::types::{self, OKTA_DOMAINS, limits};
+use crate::types::{self, limits};
 
+use super::introspection::{self, Introspection};
 use super::text::{check_unique, is_config_key, is_label, is_subdomain, parse_duration};
+use super::url::{check_endpoint, check_issuer, is_okta_org_server};
 use super::{NotAccepted, ParseOptions};
 
 /// A sound issuer.
@@ -24,12 +27,24 @@ pub struct Issuer {
     pub validation: ValidationMode,
     /// The API's own client; present exactly when the mode introspects, which is all it is used for.
     pub client: Option<Client>,
-    /// How long an introspection answer is fresh; at most 1 h.
-    pub introspection_cache: Duration,
+    /// How answers of introspection are used; also there where it is not.
+    pub introspection: Introspection,
     /// Tolerated clock difference; at most 5 min.
     pub clock_skew: Duration,
     /// Extra certificates to trust.
     pub ca_bundle: Option<CaBundle>,
+    /// At least one, unique.
+    pub algorithms: Vec<Algorithm>,
+    /// What its access tokens look like.
+    pub token_profile: TokenProfile,
+    /// The longest time from `iat` to `exp`; 1 min to 7 d.
+    pub max_token_lifetime: Duration,
+    /// Whether DPoP-bound tokens are taken; the resource then has external URLs.
+    pub dpop: DpopMode,
+    /// Whether proofs need a nonce; off where DPoP is.
+    pub dpop_nonce: DpopNonce,
+    /// https all.
+    pub endpoints: EndpointsConfig,
     /// Whether `http://` endpoints may be used: only where the issuer itself is http, which takes the operator's flag.
     pub allow_http: bool,
 }
@@ -78,16 +93,24 @@ pub(super) fn parse_all(issuers: &[types::Issuer], options: ParseOptions) -> Res
     Ok(parsed)
 }
 
-/// Whether this is an Okta org authorization server.
-pub(super) fn is_okta_org_server(url: &str) -> bool {
-    let Some((_, rest)) = url.split_once("://") else { return false };
-    let host = rest.split_once(':').map_or(rest, |(host, _)| host).to_ascii_lowercase();
-    !rest.contains('/') && OKTA_DOMAINS.iter().any(|domain| under_domain(&host, domain))
-}
-
 fn parse(issuer: &types::Issuer, options: ParseOptions) -> Result<Issuer, NotAccepted> {
     // Every field by name: a new one must not be forgotten here.
-    let types::Issuer { name, url, audiences, validation, client, introspection, clock_skew, ca_bundle } = issuer;
+    let types::Issuer {
+        name,
+        url,
+        audiences,
+        validation,
+        client,
+        introspection,
+        clock_skew,
+        ca_bundle,
+        algorithms,
+        token_profile,
+        max_token_lifetime,
+        dpop,
+        dpop_nonce,
+        endpoints,
+    } = issuer;
     if !is_label(name, limits::ISSUER_NAME_LENGTH) {
         return Err(NotAccepted::invalid(format!(
             "issuers: '{name}' is no name; use at most {} characters of a-z, 0-9 and -",
@@ -95,7 +118,7 @@ fn parse(issuer: &types::Issuer, options: ParseOptions) -> Result<Issuer, NotAcc
         )));
     }
     let field = |member: &str| format!("issuer {name}: {member}");
-    check_url(&field("url"), url, options)?;
+    check_issuer(&field("url"), url, options)?;
     check_audiences(&field("audiences"), audiences)?;
 
     let validation = ValidationMode::from(*validation);
@@ -113,87 +136,38 @@ fn parse(issuer: &types::Issuer, options: ParseOptions) -> Result<Issuer, NotAcc
             field("validation")
         )));
     }
+    let (dpop, dpop_nonce) = (DpopMode::from(*dpop), DpopNonce::from(*dpop_nonce));
+    if dpop == DpopMode::Off && dpop_nonce != DpopNonce::Off {
+        return Err(NotAccepted::invalid(format!(
+            "{}: a nonce is for DPoP proofs; set dpop to Accept or Require, or leave dpopNonce out",
+            field("dpopNonce")
+        )));
+    }
     Ok(Issuer {
         name: name.clone(),
         url: url.clone(),
         audiences: audiences.clone(),
         validation,
         client: client.filter(|_| validation.introspects()),
-        introspection_cache: parse_duration(
-            &field("introspection.cache"),
-            &introspection.cache,
-            limits::INTROSPECTION_CACHE,
-        )?,
-        clock_skew: parse_duration(&field("clockSkew"), clock_skew, limits::CLOCK_SKEW)?,
+        introspection: introspection::parse(&field("introspection"), introspection, url)?,
+        clock_skew: parse_duration(&field("clockSkew"), clock_skew, Duration::ZERO..=limits::CLOCK_SKEW)?,
         ca_bundle: ca_bundle.as_ref().map(|bundle| parse_ca_bundle(&field("caBundle"), bundle)).transpose()?,
+        algorithms: parse_algorithms(&field("algorithms"), algorithms)?,
+        token_profile: (*token_profile).into(),
+        max_token_lifetime: parse_duration(
+            &field("maxTokenLifetime"),
+            max_token_lifetime,
+            limits::SHORTEST_TOKEN_LIFETIME..=limits::TOKEN_LIFETIME,
+        )?,
+        dpop,
+        dpop_nonce,
+        endpoints: endpoints
+            .as_ref()
+            .map(|endpoints| parse_endpoints(&field("endpoints"), endpoints))
+            .transpose()?
+            .unwrap_or_default(),
         allow_http: url.starts_with("http://"),
     })
-}
-
-fn check_url(field: &str, url: &str, options: ParseOptions) -> Result<(), NotAccepted> {
-    let invalid = |fix: &str| Err(NotAccepted::invalid(format!("{field}: '{url}': {fix}")));
-    if url.len() > limits::URL_LENGTH {
-        return Err(NotAccepted::invalid(format!("{field}: at most {} characters", limits::URL_LENGTH)));
-    }
-    if url.contains(['{', '}', '$', '<', '>']) {
-        return invalid("replace the placeholder by your Okta domain, such as acme.okta.com");
-    }
-    let Some(rest) = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) else {
-        return invalid("start with https://");
-    };
-    if url.contains(['?', '#']) {
-        return invalid("leave out the query and the fragment");
-    }
-    if url.ends_with('/') {
-        return invalid("leave out the trailing slash; the iss of Okta's tokens has none");
-    }
-    let authority = rest.split('/').next().unwrap_or_default();
-    if authority.contains('@') {
-        return invalid("leave out the user and password");
-    }
-    let host = authority.split(':').next().unwrap_or_default().to_ascii_lowercase();
-    if OKTA_DOMAINS.iter().any(|domain| under_domain(&host, domain))
-        && host.split('.').next().is_some_and(|label| label.ends_with("-admin"))
-    {
-        return invalid("leave out -admin; the admin console issues no tokens");
-    }
-    if url.contains("/.well-known/")
-        || ["/v1/authorize", "/v1/introspect", "/v1/keys", "/v1/token"].iter().any(|end| url.ends_with(end))
-    {
-        return invalid(
-            "write the issuer, not one of its endpoints; leave out what follows from /.well-known/ or /v1/ on",
-        );
-    }
-    if !is_authority(authority) || !rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
-        return invalid("write a URL such as https://acme.okta.com/oauth2/default");
-    }
-    if url.starts_with("http://") && !options.allow_insecure_issuers {
-        return Err(NotAccepted {
-            reason: reason::INSECURE_ISSUER,
-            message: format!(
-                "{field}: '{url}' is not https; use https://, with caBundle for a private CA (for tests alone, the \
-                 operator takes http:// with the chart's allowInsecureIssuers)"
-            ),
-        });
-    }
-    Ok(())
-}
-
-fn under_domain(host: &str, domain: &str) -> bool {
-    host.strip_suffix(domain).is_some_and(|front| front.ends_with('.'))
-}
-
-/// `host`, `host:port` or `[v6]:port`.
-fn is_authority(authority: &str) -> bool {
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let host_is_sound = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)),
-    };
-    host_is_sound && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 fn check_audiences(field: &str, audiences: &[String]) -> Result<(), NotAccepted> {
@@ -216,6 +190,28 @@ fn check_audiences(field: &str, audiences: &[String]) -> Result<(), NotAccepted>
     }
 }
 
+fn parse_algorithms(field: &str, algorithms: &[types::Algorithm]) -> Result<Vec<Algorithm>, NotAccepted> {
+    let algorithms: Vec<Algorithm> = algorithms.iter().copied().map(Algorithm::from).collect();
+    if algorithms.is_empty() {
+        return Err(NotAccepted::invalid(format!("{field}: name at least one algorithm, such as RS256")));
+    }
+    let twice = algorithms.iter().enumerate().find(|(index, algorithm)| algorithms[..*index].contains(algorithm));
+    match twice {
+        Some((_, twice)) => Err(NotAccepted::invalid(format!("{field}: '{}' is there twice", twice.as_str()))),
+        None => Ok(algorithms),
+    }
+}
+
+fn parse_endpoints(field: &str, endpoints: &types::Endpoints) -> Result<EndpointsConfig, NotAccepted> {
+    let types::Endpoints { jwks, token, introspection } = endpoints;
+    for (member, url) in [("jwks", jwks), ("token", token), ("introspection", introspection)] {
+        if let Some(url) = url {
+            check_endpoint(&format!("{field}.{member}"), url)?;
+        }
+    }
+    Ok(EndpointsConfig { jwks: jwks.clone(), token: token.clone(), introspection: introspection.clone() })
+}
+
 fn parse_client(field: &str, client: &types::Client) -> Result<Client, NotAccepted> {
     let types::Client { secret_ref: types::SecretRef { name }, auth_method } = client;
     if !is_subdomain(name) {
@@ -232,23 +228,4 @@ fn parse_ca_bundle(field: &str, bundle: &types::CaBundle) -> Result<CaBundle, No
         )));
     }
     Ok(CaBundle { config_map: name.clone(), key: key.clone() })
-}
-
-impl From<types::ValidationMode> for ValidationMode {
-    fn from(mode: types::ValidationMode) -> Self {
-        match mode {
-            types::ValidationMode::Local => Self::Local,
-            types::ValidationMode::Introspection => Self::Introspection,
-            types::ValidationMode::LocalAndIntrospection => Self::LocalAndIntrospection,
-        }
-    }
-}
-
-impl From<types::AuthMethod> for ClientAuthMethod {
-    fn from(method: types::AuthMethod) -> Self {
-        match method {
-            types::AuthMethod::ClientSecretBasic => Self::ClientSecretBasic,
-            types::AuthMethod::ClientSecretPost => Self::ClientSecretPost,
-        }
-    }
 }

@@ -2,10 +2,11 @@
 
 use tollgate_contract::{Access, PathMatch, ScopesConfig};
 
+use crate::conditions::reason;
 use crate::types::{self, Method, limits};
 
-use super::NotAccepted;
-use super::text::{check_path, check_scopes, is_label};
+use super::text::{check_path, check_scopes, check_unique, is_label};
+use super::{Issuer, NotAccepted};
 
 /// A sound route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +22,18 @@ pub struct Route {
     pub access: Access,
     /// Scopes that a token must carry; empty unless access is Authenticated.
     pub scopes: ScopesConfig,
+    /// Names of issuers of the resource; empty = any of them, and unless access is Authenticated.
+    pub issuers: Vec<String>,
+    /// A rule that compiles; none unless access is Authenticated.
+    pub when: Option<String>,
 }
 
 /// The routes of a resource, each sound and all together.
-pub(super) fn parse_all(routes: &[types::Route]) -> Result<Vec<Route>, NotAccepted> {
+pub(super) fn parse_all(routes: &[types::Route], issuers: &[Issuer]) -> Result<Vec<Route>, NotAccepted> {
     if routes.len() > limits::ROUTES {
         return Err(NotAccepted::invalid(format!("routes: at most {}", limits::ROUTES)));
     }
-    let parsed = routes.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let parsed = routes.iter().map(|route| parse(route, issuers)).collect::<Result<Vec<_>, _>>()?;
     for (index, route) in parsed.iter().enumerate() {
         for earlier in &parsed[..index] {
             if earlier.name == route.name {
@@ -46,9 +51,9 @@ pub(super) fn parse_all(routes: &[types::Route]) -> Result<Vec<Route>, NotAccept
     Ok(parsed)
 }
 
-fn parse(route: &types::Route) -> Result<Route, NotAccepted> {
+fn parse(route: &types::Route, all_issuers: &[Issuer]) -> Result<Route, NotAccepted> {
     // Every field by name: a new one must not be forgotten here.
-    let types::Route { name, matches: types::RouteMatch { path, methods }, access, scopes } = route;
+    let types::Route { name, matches: types::RouteMatch { path, methods }, access, scopes, issuers, when } = route;
     if !is_label(name, limits::ROUTE_NAME_LENGTH) {
         return Err(NotAccepted::invalid(format!(
             "routes: '{name}' is no name; use at most {} characters of a-z, 0-9 and -",
@@ -56,10 +61,15 @@ fn parse(route: &types::Route) -> Result<Route, NotAccepted> {
         )));
     }
     let access = Access::from(*access);
-    if access != Access::Authenticated && scopes.is_some() {
+    let needs_a_token = [("scopes", scopes.is_some()), ("issuers", !issuers.is_empty()), ("when", when.is_some())];
+    if let Some((member, _)) = needs_a_token.iter().find(|(_, set)| *set && access != Access::Authenticated) {
         return Err(NotAccepted::invalid(format!(
-            "route {name}: scopes need access: Authenticated; a {access:?} route looks at no token"
+            "route {name}: {member}: only for access: Authenticated; a {access:?} route looks at no token"
         )));
+    }
+    check_issuers(name, issuers, all_issuers)?;
+    if let Some(when) = when {
+        check_when(name, when)?;
     }
     let mut methods = methods.clone();
     methods.sort_unstable();
@@ -70,7 +80,28 @@ fn parse(route: &types::Route) -> Result<Route, NotAccepted> {
         methods,
         access,
         scopes: scopes.as_ref().map(|scopes| parse_scopes(name, scopes)).transpose()?.unwrap_or_default(),
+        issuers: issuers.clone(),
+        when: when.clone(),
     })
+}
+
+fn check_issuers(route: &str, names: &[String], issuers: &[Issuer]) -> Result<(), NotAccepted> {
+    let unknown = names.iter().find(|name| issuers.iter().all(|issuer| issuer.name != **name));
+    match unknown {
+        Some(unknown) => Err(NotAccepted::invalid(format!(
+            "route {route}: there is no issuer named '{unknown}'; write the name of one of the issuers"
+        ))),
+        None => check_unique(&format!("route {route}: issuers"), names),
+    }
+}
+
+/// What the schema cannot see: whether the rule compiles.
+fn check_when(route: &str, when: &str) -> Result<(), NotAccepted> {
+    if when.is_empty() || when.len() > limits::WHEN_LENGTH {
+        let problem = format!("1 to {} characters", limits::WHEN_LENGTH);
+        return Err(NotAccepted { reason: reason::INVALID_RULE, message: format!("route {route}: when: {problem}") });
+    }
+    Ok(())
 }
 
 fn parse_path(route: &str, path: &types::RoutePath) -> Result<PathMatch, NotAccepted> {
@@ -114,14 +145,4 @@ fn methods_overlap(one: &[Method], other: &[Method]) -> bool {
         || other.is_empty()
         || one.iter().any(|method| covers(other, *method))
         || other.iter().any(|method| covers(one, *method))
-}
-
-impl From<types::Access> for Access {
-    fn from(access: types::Access) -> Self {
-        match access {
-            types::Access::Public => Self::Public,
-            types::Access::Authenticated => Self::Authenticated,
-            types::Access::Denied => Self::Denied,
-        }
-    }
 }

@@ -14,13 +14,24 @@ fn spec() -> Value {
             "audiences": ["api://default"],
             "validation": "LocalAndIntrospection",
             "client": {"secretRef": {"name": "okta-items"}, "authMethod": "ClientSecretPost"},
-            "introspection": {"cache": "1m30s"},
+            "introspection": {"cache": "1m30s", "maxStale": "2m", "onOutage": {"policy": "AcceptLocallyValid", "maxDuration": "10m"}},
             "clockSkew": "30s",
             "caBundle": {"configMapRef": {"name": "corp-ca", "key": "bundle.pem"}},
+            "algorithms": ["ES256", "EdDSA"],
+            "tokenProfile": "Rfc9068",
+            "maxTokenLifetime": "1h",
+            "dpop": "Require",
+            "dpopNonce": "PerPod",
+            "endpoints": {"jwks": "https://keys.acme.com/keys?of=items"},
         }],
+        "externalUrls": ["https://api.acme.com/shop"],
+        "trustedProxies": ["10.0.0.0/8"],
         "defaultAccess": "Denied",
         "routes": [
-            {"name": "read", "match": {"path": {"prefix": "/items"}, "methods": ["GET"]}, "scopes": {"allOf": ["items"]}},
+            {
+                "name": "read", "match": {"path": {"prefix": "/items"}, "methods": ["GET"]}, "scopes": {"allOf": ["items"]},
+                "issuers": ["okta"], "when": "claims.sub != ''",
+            },
             {"name": "docs", "match": {"path": {"exact": "/docs"}}, "access": "Public"},
         ],
         "tokenBroker": {"issuer": "okta", "defaultScopes": ["items"], "allowedScopes": ["items", "items:write"], "swaggerForm": true},
@@ -54,7 +65,7 @@ fn a_sound_resource_becomes_types_that_need_no_second_look() {
         (api.namespace.as_str(), api.name.as_str(), api.uid.as_str(), api.generation),
         ("shop", "items", "2f0c", 7)
     );
-    assert_eq!(api.issuers[0].introspection_cache.as_secs(), 90);
+    assert_eq!(api.issuers[0].introspection.cache.as_secs(), 90);
     assert_eq!(api.issuers[0].clock_skew.as_secs(), 30);
     assert_eq!(api.routes[0].path, PathMatch::Prefix("/items".into()));
     assert_eq!(api.broker.map(|broker| broker.path), Some("/token".into()));
@@ -89,6 +100,55 @@ fn each_thing_that_would_not_work_is_refused_with_its_field_and_the_fix() {
             json!("61m"),
             "issuer okta: introspection.cache: 61m is too long; at most 1h",
         ),
+        ("/issuers/0/introspection/maxStale", json!("61m"), "introspection.maxStale: 61m is too long; at most 1h"),
+        (
+            "/issuers/0/introspection/onOutage/policy",
+            json!("Reject"),
+            "maxDuration goes with policy: AcceptLocallyValid",
+        ),
+        ("/issuers/0/introspection/onOutage", json!({"policy": "AcceptLocallyValid"}), "and only with it"),
+        (
+            "/issuers/0/introspection/onOutage/maxDuration",
+            json!("25h"),
+            "onOutage.maxDuration: 25h is too long; at most 24h",
+        ),
+        (
+            "/issuers/0/introspection/onOutage/maxDuration",
+            json!("0s"),
+            "onOutage.maxDuration: 0s is too short; at least 1s",
+        ),
+        ("/issuers/0/algorithms", json!([]), "issuer okta: algorithms: name at least one algorithm"),
+        ("/issuers/0/algorithms", json!(["RS256", "RS256"]), "issuer okta: algorithms: 'RS256' is there twice"),
+        ("/issuers/0/maxTokenLifetime", json!("59s"), "issuer okta: maxTokenLifetime: 59s is too short; at least 1m"),
+        ("/issuers/0/maxTokenLifetime", json!("169h"), "issuer okta: maxTokenLifetime: 169h is too long; at most 168h"),
+        ("/issuers/0/dpop", json!("Off"), "issuer okta: dpopNonce: a nonce is for DPoP proofs"),
+        (
+            "/issuers/0/endpoints/jwks",
+            json!("http://keys.acme.com/keys"),
+            "endpoints.jwks: 'http://keys.acme.com/keys': start with https://",
+        ),
+        ("/issuers/0/endpoints/token", json!("https://me:secret@acme.com/token"), "leave out the user and password"),
+        (
+            "/issuers/0/endpoints/token",
+            json!("https://acme.com"),
+            "write a URL such as https://acme.okta.com/oauth2/default/v1/keys",
+        ),
+        ("/issuers/0/endpoints/introspection", json!("https://acme.com/introspect#x"), "leave out the fragment"),
+        ("/externalUrls", json!([]), "issuer okta: dpop needs externalUrls"),
+        ("/externalUrls", json!(["https://a.example", "https://a.example"]), "'https://a.example' is there twice"),
+        ("/externalUrls", json!(["api.acme.com"]), "externalUrls: 'api.acme.com': start with https://"),
+        ("/externalUrls", json!(["https://api.acme.com/"]), "leave out the trailing slash"),
+        ("/externalUrls", json!(["https://api.acme.com/shop?x"]), "leave out the query and the fragment"),
+        ("/externalUrls", json!(["https://me@api.acme.com"]), "leave out the user and password"),
+        ("/externalUrls", json!(["https://api.acme.com/a/../b"]), "write a URL such as https://api.acme.com"),
+        ("/externalUrls", json!(["https://api.acme.com/a//b"]), "write a URL such as https://api.acme.com"),
+        ("/trustedProxies", json!(["10.0.0.1"]), "trustedProxies: '10.0.0.1': write a range of addresses"),
+        ("/trustedProxies", json!(["::/0"]), "trustedProxies: '::/0': name your proxies"),
+        ("/trustedProxies", json!(["10.0.0.0/8", "10.0.0.0/8"]), "trustedProxies: '10.0.0.0/8' is there twice"),
+        ("/routes/0/issuers", json!(["octa"]), "route read: there is no issuer named 'octa'"),
+        ("/routes/0/issuers", json!(["okta", "okta"]), "route read: issuers: 'okta' is there twice"),
+        ("/routes/1/issuers", json!(["okta"]), "route docs: issuers: only for access: Authenticated; a Public route"),
+        ("/routes/1/when", json!("true"), "route docs: when: only for access: Authenticated; a Public route"),
     ] {
         let refused = parse(&[(pointer, value)]).expect_err(message);
         assert!(refused.message.contains(message), "{refused} in place of {message}");
@@ -126,7 +186,7 @@ fn each_thing_that_would_not_work_is_refused_with_its_field_and_the_fix() {
         (json!([route("a", json!({"prefix": "/token"}))]), "its path is tokenBroker.path"),
         (
             json!([{"name": "a", "match": {"path": {"exact": "/a"}}, "access": "Public", "scopes": {"allOf": ["items"]}}]),
-            "a Public route looks at no token",
+            "route a: scopes: only for access: Authenticated; a Public route looks at no token",
         ),
         (
             json!([{"name": "a", "match": {"path": {"exact": "/a"}}, "scopes": {"allOf": ["two words"]}}]),
@@ -178,6 +238,23 @@ fn an_http_issuer_needs_the_operators_flag() {
 fn the_flag_for_http_issuers_weakens_no_https_issuer() {
     let api = ValidatedApi::parse(&resource(&[]), ParseOptions { allow_insecure_issuers: true }).expect("sound");
     assert!(!api.sidecar_config().issuers[0].allow_http);
+}
+
+#[test]
+fn an_http_external_url_needs_the_operators_flag() {
+    let http = resource(&[("/externalUrls", json!(["http://api.acme.test"]))]);
+    let refused = ValidatedApi::parse(&http, ParseOptions::default()).expect_err("no flag");
+    assert_eq!(refused.reason, reason::INSECURE_EXTERNAL_URL);
+    ValidatedApi::parse(&http, ParseOptions { allow_insecure_issuers: true }).expect("with the flag");
+}
+
+#[test]
+fn an_org_server_cannot_vouch_for_tokens_by_local_checks_during_an_outage() {
+    let org = [("/issuers/0/url", json!("https://acme.okta.com")), ("/issuers/0/validation", json!("Introspection"))];
+    let refused = parse(&org).expect_err("AcceptLocallyValid on an org server");
+    assert!(refused.message.contains("onOutage: the tokens of an Okta org authorization server"), "{refused}");
+    let [url, validation] = org;
+    parse(&[url, validation, ("/issuers/0/introspection/onOutage", json!({}))]).expect("Reject will do");
 }
 
 #[test]
@@ -236,21 +313,32 @@ fn the_sidecar_gets_what_was_validated_and_where_the_files_are() {
             "audiences": ["api://default"],
             "validation": "LocalAndIntrospection",
             "client": {"credentialsDir": "/etc/tollgate/credentials/okta", "authMethod": "ClientSecretPost"},
-            "introspection": {"cacheMillis": 90_000},
+            "introspection": {
+                "cacheMillis": 90_000, "maxStaleMillis": 120_000,
+                "onOutage": {"acceptLocallyValid": {"maxDurationMillis": 600_000}},
+            },
             "clockSkewSeconds": 30,
             "caFile": "/etc/tollgate/ca/okta/ca.crt",
+            "algorithms": ["ES256", "EdDSA"],
+            "tokenProfile": "Rfc9068",
+            "maxTokenLifetimeSeconds": 3600,
+            "dpop": "Require",
+            "dpopNonce": "PerPod",
+            "endpoints": {"jwks": "https://keys.acme.com/keys?of=items"},
             "allowHttp": false,
         }],
         "defaultAccess": "Denied",
         "routes": [
             {"name": "read", "path": {"prefix": "/items"}, "methods": ["GET"], "access": "Authenticated",
-             "scopes": {"allOf": ["items"], "anyOf": []}},
+             "scopes": {"allOf": ["items"], "anyOf": []}, "issuers": ["okta"], "when": "claims.sub != ''"},
             {"name": "docs", "path": {"exact": "/docs"}, "methods": [], "access": "Public", "scopes": {"allOf": [], "anyOf": []}},
         ],
         "tokenBroker": {
             "path": "/token", "issuer": "okta", "defaultScopes": ["items"], "allowedScopes": ["items", "items:write"],
             "swaggerForm": true,
         },
+        "externalUrls": ["https://api.acme.com/shop"],
+        "trustedProxies": ["10.0.0.0/8"],
         "upstream": {"port": 8000},
         "logLevel": "info",
     });

@@ -1,9 +1,12 @@
 //! What single words of the resource may look like: names, scopes, paths. The same sets of characters as in the
 //! schema's rules. It decides nothing about how they go together.
 
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use crate::duration;
 use crate::types::limits;
-use std::time::Duration;
 
 use super::NotAccepted;
 
@@ -70,7 +73,7 @@ pub(super) fn check_path(field: &str, path: &str) -> Result<(), NotAccepted> {
         return invalid("write one slash in place of //");
     }
     if path.contains(['*', '{', '}']) {
-        return invalid("there are no wildcards; use prefix, which covers everything below a path");
+        return invalid("leave out the wildcard; a prefix covers everything below it (/items covers /items/42)");
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@/".contains(&byte);
     if !path.bytes().all(allowed) {
@@ -79,16 +82,34 @@ pub(super) fn check_path(field: &str, path: &str) -> Result<(), NotAccepted> {
     Ok(())
 }
 
-/// A duration no longer than `longest`.
-pub(super) fn parse_duration(field: &str, text: &str, longest: Duration) -> Result<Duration, NotAccepted> {
+/// A duration within these bounds.
+pub(super) fn parse_duration(
+    field: &str,
+    text: &str,
+    bounds: RangeInclusive<Duration>,
+) -> Result<Duration, NotAccepted> {
     let duration = duration::parse(text).map_err(|error| NotAccepted::invalid(format!("{field}: {error}")))?;
-    if duration > longest {
-        return Err(NotAccepted::invalid(format!(
-            "{field}: {text} is too long; at most {}",
-            duration::display(longest)
-        )));
+    let off = |how: &str, bound: &Duration| {
+        Err(NotAccepted::invalid(format!("{field}: {text} is too {how} {}", duration::display(*bound))))
+    };
+    match duration {
+        _ if duration > *bounds.end() => off("long; at most", bounds.end()),
+        _ if duration < *bounds.start() => off("short; at least", bounds.start()),
+        _ => Ok(duration),
     }
-    Ok(duration)
+}
+
+/// A range of addresses in the form of CIDR: an address, and the length of its prefix in digits without zeros before
+/// them. IPv4 within IPv6 is not one, for it would never match an IPv4 peer.
+pub(super) fn is_address_range(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else { return false };
+    let longest = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() => 128,
+        Ok(IpAddr::V6(_)) | Err(_) => return false,
+    };
+    let digits = length.bytes().all(|byte| byte.is_ascii_digit()) && (length == "0" || !length.starts_with('0'));
+    digits && length.parse::<u8>().is_ok_and(|length| length <= longest)
 }
 
 #[cfg(test)]
@@ -154,8 +175,35 @@ mod tests {
     #[test]
     fn a_duration_over_its_bound_is_refused_with_the_bound() {
         let five_minutes = Duration::from_secs(300);
-        assert_eq!(parse_duration("clockSkew", "5m", five_minutes), Ok(five_minutes));
-        let error = parse_duration("clockSkew", "301s", five_minutes).expect_err("one second over");
+        let bounds = Duration::from_secs(1)..=five_minutes;
+        assert_eq!(parse_duration("clockSkew", "5m", bounds.clone()), Ok(five_minutes));
+        let error = parse_duration("clockSkew", "301s", bounds.clone()).expect_err("one second over");
         assert_eq!(error.message, "clockSkew: 301s is too long; at most 5m");
+        let error = parse_duration("clockSkew", "999ms", bounds).expect_err("one millisecond under");
+        assert_eq!(error.message, "clockSkew: 999ms is too short; at least 1s");
+    }
+
+    #[test]
+    fn address_ranges_are_those_that_kubernetes_reads() {
+        for good in ["10.0.0.0/8", "192.0.2.7/32", "0.0.0.0/0", "2001:db8::/32", "::1/128"] {
+            assert!(is_address_range(good), "{good}");
+        }
+        for bad in [
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+            "10.0.0/8",
+            "010.0.0.0/8",
+            "2001:db8::/129",
+            "::ffff:10.0.0.0/104",
+            "fe80::1%eth0/64",
+            "proxy.acme.com/32",
+            " 10.0.0.0/8",
+            "",
+        ] {
+            assert!(!is_address_range(bad), "{bad}");
+        }
     }
 }
