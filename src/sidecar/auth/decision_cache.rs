@@ -1,5 +1,6 @@
 //! Remembers good verdicts, so that a token is judged once and not on every request. A verdict holds while it is fresh
-//! and while the key that verified the token is in force. It decides nothing else; policy is evaluated per request.
+//! and while the key that verified the token is in force; until the token ends it is still known that it was good once.
+//! It decides nothing else; policy is evaluated per request.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +10,8 @@ use quick_cache::sync::Cache;
 use crate::identity::Identity;
 use crate::idp::{Key, TokenDigest};
 
-/// As many tokens as a busy API sees in an hour; about 60 MB when full, nothing before.
+/// As many tokens as a busy API sees in an hour; about 60 MB when full, nothing before. Only tokens that were good once
+/// are in it: a flood of strangers' tokens pushes none out.
 const CAPACITY: usize = 100_000;
 
 /// A good verdict.
@@ -18,12 +20,42 @@ pub(crate) struct Decision {
     pub(crate) identity: Arc<Identity>,
     /// The key that verified the signature; `None` where the issuer alone judged.
     pub(crate) key: Option<Arc<Key>>,
+    /// Until then it serves without a question.
     fresh_until_millis: u64,
+    /// Until then it may serve where the issuer limits our questions.
+    stale_until_millis: u64,
+    /// When the token ends, whatever anybody says.
+    ends_millis: u64,
 }
 
 impl Decision {
-    pub(crate) fn new(identity: Arc<Identity>, key: Option<Arc<Key>>, fresh_until: SystemTime) -> Self {
-        Self { identity, key, fresh_until_millis: millis(fresh_until) }
+    /// A verdict that is fresh until the token ends.
+    pub(crate) fn new(identity: Arc<Identity>, key: Option<Arc<Key>>, ends: SystemTime) -> Self {
+        let ends = millis(ends);
+        Self { identity, key, fresh_until_millis: ends, stale_until_millis: ends, ends_millis: ends }
+    }
+
+    /// One that is fresh until `until`, and may serve for so long after that where there is a limit; neither outlives
+    /// the token.
+    pub(crate) fn fresh_until(self, until: SystemTime, max_stale: Duration) -> Self {
+        let fresh_until_millis = millis(until).min(self.ends_millis);
+        let stale_until_millis = millis(until + max_stale).min(self.ends_millis);
+        Self { fresh_until_millis, stale_until_millis, ..self }
+    }
+
+    /// The same verdict, taken for fresh until `until` without a new word of the issuer: it serves no longer under a
+    /// limit than before.
+    pub(crate) fn prolonged_until(self, until: SystemTime) -> Self {
+        Self { fresh_until_millis: millis(until).min(self.ends_millis), ..self }
+    }
+
+    /// Whether it may serve where the issuer limits our questions.
+    pub(crate) fn may_serve_stale(&self, now: SystemTime) -> bool {
+        millis(now) < self.stale_until_millis
+    }
+
+    fn stands(&self, now_millis: u64) -> bool {
+        now_millis < self.ends_millis && self.key.as_ref().is_none_or(|key| key.is_in_force())
     }
 }
 
@@ -38,23 +70,32 @@ impl DecisionCache {
         Self { decisions: Cache::new(CAPACITY) }
     }
 
-    /// The verdict on a token seen before, if it still holds.
+    /// The verdict on a token seen before, if it is fresh.
     pub(crate) fn find(&self, token: &TokenDigest, now: SystemTime) -> Option<Arc<Identity>> {
+        let now = millis(now);
         let decision = self.decisions.get(token)?;
-        let holds =
-            millis(now) < decision.fresh_until_millis && decision.key.as_ref().is_none_or(|key| key.is_in_force());
-        if holds {
-            return Some(decision.identity);
+        if !decision.stands(now) {
+            self.decisions.remove(token);
+            return None;
         }
-        self.decisions.remove(token);
-        None
+        (now < decision.fresh_until_millis).then_some(decision.identity)
     }
 
-    /// Remembers a verdict, unless it holds for this request only.
+    /// The verdict on a token that was good once and has not ended, fresh or not.
+    pub(crate) fn earlier(&self, token: &TokenDigest, now: SystemTime) -> Option<Decision> {
+        self.decisions.get(token).filter(|decision| decision.stands(millis(now)))
+    }
+
+    /// Remembers a verdict, unless the token has ended.
     pub(crate) fn remember(&self, token: TokenDigest, decision: Decision, now: SystemTime) {
-        if millis(now) < decision.fresh_until_millis {
+        if decision.stands(millis(now)) {
             self.decisions.insert(token, decision);
         }
+    }
+
+    /// The token is no longer good.
+    pub(crate) fn forget(&self, token: &TokenDigest) {
+        self.decisions.remove(token);
     }
 }
 
@@ -101,13 +142,49 @@ mod tests {
         assert!(cache.find(&TokenDigest::of(b"other"), at(99)).is_none());
         assert!(cache.find(&token, at(100)).is_none());
         cache.remember(token, Decision::new(identity(), None, at(100)), at(100));
-        assert!(cache.find(&token, at(99)).is_none(), "it was for one request only");
+        assert!(cache.find(&token, at(99)).is_none(), "the token had ended");
+    }
+
+    #[test]
+    fn a_token_is_known_until_it_ends_though_its_verdict_is_no_longer_fresh() {
+        let cache = DecisionCache::new();
+        let token = TokenDigest::of(b"t");
+        let decision = Decision::new(identity(), None, at(100)).fresh_until(at(60), Duration::from_secs(20));
+        cache.remember(token, decision, at(50));
+        assert!(cache.find(&token, at(59)).is_some());
+        assert!(cache.find(&token, at(60)).is_none());
+        assert!(cache.earlier(&token, at(99)).is_some());
+        assert!(cache.earlier(&token, at(100)).is_none());
+        let earlier = cache.earlier(&token, at(60)).unwrap();
+        assert!(earlier.may_serve_stale(at(79)));
+        assert!(!earlier.may_serve_stale(at(80)));
+        let prolonged = earlier.prolonged_until(at(62));
+        assert!(!prolonged.may_serve_stale(at(80)), "only a new word of the issuer starts the time again");
+        cache.remember(token, prolonged, at(61));
+        assert!(cache.find(&token, at(61)).is_some());
+        assert!(cache.find(&token, at(62)).is_none());
+        cache.forget(&token);
+        assert!(cache.earlier(&token, at(62)).is_none());
+    }
+
+    #[test]
+    fn neither_freshness_nor_staleness_outlives_the_token() {
+        let hour = Duration::from_secs(3600);
+        let decision = Decision::new(identity(), None, at(100)).fresh_until(at(90), hour);
+        assert!(decision.may_serve_stale(at(99)));
+        assert!(!decision.may_serve_stale(at(100)));
+        let cache = DecisionCache::new();
+        let token = TokenDigest::of(b"t");
+        cache.remember(token, decision.prolonged_until(at(7000)), at(95));
+        assert!(cache.find(&token, at(99)).is_some());
+        assert!(cache.find(&token, at(100)).is_none());
     }
 
     #[test]
     fn a_verdict_ends_when_its_key_leaves_the_issuers_set() {
         let parse = |key: &RsaKey, kid: &str, previous: &KeySet| {
-            KeySet::parse(json!({"keys": [key.jwk(kid)]}).to_string().as_bytes(), &[Algorithm::Rs256], previous).unwrap()
+            KeySet::parse(json!({"keys": [key.jwk(kid)]}).to_string().as_bytes(), &[Algorithm::Rs256], previous)
+                .unwrap()
         };
         let old = parse(RsaKey::first(), "first", &KeySet::default());
         let key = old.candidates(None).next().cloned();
@@ -116,6 +193,7 @@ mod tests {
         cache.remember(token, Decision::new(identity(), key, at(100)), at(50));
         assert!(cache.find(&token, at(60)).is_some());
         old.retire_all_but(&parse(RsaKey::second(), "second", &old));
+        assert!(cache.earlier(&token, at(60)).is_none());
         assert!(cache.find(&token, at(60)).is_none());
     }
 }

@@ -1,28 +1,35 @@
-//! Asks an issuer what a token is worth (RFC 7662), once for all who wait, and remembers refusals. What an answer is
-//! worth is decided here and in `claims`; a failed question is never a verdict.
+//! Asks an issuer what a token is worth (RFC 7662), once for all who wait, and remembers its word. What an answer is
+//! worth is decided here and in `claims`, and what passes without one: under a limit an earlier answer, in an outage a
+//! locally sound token where the policy says so. A failed question is never a verdict.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::StatusCode;
 use quick_cache::sync::Cache;
-use serde_json::Value;
+use tokio::time::Instant;
+use tollgate_contract::OnOutage;
 
 use super::claims::Claims;
 use super::decision_cache::{Decision, DecisionCache};
 use super::metrics::AuthMetrics;
 use super::{Asked, rules};
 use crate::identity::Identity;
-use crate::idp::{IdpError, Issuer, Key, Reply, SingleFlight, Standing, TokenDigest};
-use crate::jose::json;
+use crate::idp::{IdpError, Issuer, Key, SingleFlight, Standing, TokenDigest};
+use crate::jose::Object;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 
-/// Refused tokens that are remembered; 100 bytes each.
+/// Refused tokens that are remembered, 100 bytes each; once for tokens that are locally sound and once for others, which
+/// anybody can send.
 const REFUSALS: usize = 50_000;
 
 /// How long a refusal is remembered where nothing else is known of the token.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
+
+/// How long a token that passed without an answer passes without another question: short, so that an issuer that is
+/// back is noticed at once.
+const UNANSWERED_FOR: Duration = Duration::from_secs(1);
 
 /// What is already known of a token that its issuer is asked about.
 #[derive(Clone)]
@@ -48,7 +55,9 @@ pub(crate) struct Introspector {
 
 struct Shared {
     decisions: Arc<DecisionCache>,
-    refusals: Cache<TokenDigest, Refusal>,
+    /// Refusals of locally sound tokens: only the issuer's own can be in here.
+    refused_sound: Cache<TokenDigest, Refusal>,
+    refused: Cache<TokenDigest, Refusal>,
     metrics: AuthMetrics,
 }
 
@@ -58,15 +67,30 @@ struct Refusal {
     until: SystemTime,
 }
 
+/// One question.
+struct Question {
+    issuer: Arc<Issuer>,
+    token: String,
+    digest: TokenDigest,
+    known: Known,
+    /// The issuer's word from before, no longer fresh.
+    earlier: Option<Decision>,
+    now: SystemTime,
+    /// The same moment on the clock that waits are measured by.
+    arrival: Instant,
+    /// Who is asking, as far as the network says.
+    from: IpAddr,
+}
+
 impl Introspector {
     pub(crate) fn new(decisions: Arc<DecisionCache>, metrics: AuthMetrics) -> Self {
-        let shared = Shared { decisions, refusals: Cache::new(REFUSALS), metrics };
+        let shared = Shared { decisions, refused_sound: Cache::new(REFUSALS), refused: Cache::new(REFUSALS), metrics };
         Self { shared: Arc::new(shared), flights: SingleFlight::default() }
     }
 
     /// A refusal that still holds.
     pub(crate) fn refused(&self, token: &TokenDigest, now: SystemTime) -> Option<Rejection> {
-        let refusal = self.shared.refusals.get(token)?;
+        let refusal = self.shared.refusal(token)?;
         (now < refusal.until).then_some(refusal.rejection)
     }
 
@@ -77,137 +101,159 @@ impl Introspector {
         asked: Asked<'_>,
         known: Known,
     ) -> Result<Arc<Identity>, Rejection> {
-        let Asked { token, digest, now, from, .. } = asked;
-        let standing = match known {
-            Known::Nothing => Standing::Stranger(from),
-            Known::Sound { .. } => Standing::Sound,
-        };
+        let Asked { token, digest, now, arrival, from } = asked;
         let work = || {
-            let (shared, issuer, token) = (Arc::clone(&self.shared), Arc::clone(issuer), token.to_owned());
-            async move { shared.ask(&issuer, &token, digest, known, standing, now).await }
+            let shared = Arc::clone(&self.shared);
+            let earlier = shared.decisions.earlier(&digest, now);
+            let (issuer, token) = (Arc::clone(issuer), token.to_owned());
+            let question = Question { issuer, token, digest, known, earlier, now, arrival, from };
+            async move { shared.ask(question).await }
         };
         self.flights.run(digest, work).await
     }
 }
 
+impl Question {
+    /// Whoever asks about a token that was good before, or that we handed out ourselves, is no stranger.
+    fn standing(&self) -> Standing {
+        match &self.known {
+            _ if self.earlier.is_some() || self.issuer.issued().holds(&self.digest) => Standing::Known,
+            Known::Sound { .. } => Standing::Sound,
+            Known::Nothing => Standing::Stranger(self.from),
+        }
+    }
+}
+
 impl Shared {
-    async fn ask(
-        &self,
-        issuer: &Issuer,
-        token: &str,
-        digest: TokenDigest,
-        known: Known,
-        standing: Standing,
-        now: SystemTime,
-    ) -> Result<Arc<Identity>, Rejection> {
-        let answer = issuer.introspect(token, standing).await.and_then(|reply| read(&reply));
-        let answer = match answer {
+    async fn ask(&self, question: Question) -> Result<Arc<Identity>, Rejection> {
+        let issuer = question.issuer.name();
+        let answer = match question.issuer.introspect(&question.token, question.standing()).await {
             Ok(answer) => answer,
             Err(error) => {
-                self.metrics.introspected(issuer.name(), error.reason().as_str());
-                return Err(error.rejection());
+                self.metrics.introspected(issuer, error.reason().as_str());
+                return self.without_answer(&question, &error).ok_or_else(|| error.rejection());
             }
         };
-        let verdict = judge(issuer, answer, known.clone(), now);
+        let verdict = judge(&question, answer);
         match &verdict {
             Ok(decision) => {
-                self.metrics.introspected(issuer.name(), "active");
-                self.decisions.remember(digest, decision.clone(), now);
+                self.metrics.introspected(issuer, "active");
+                self.accept(question.digest, decision.clone(), question.now);
             }
             Err(rejection) => {
-                self.metrics.introspected(issuer.name(), rejection.reason.as_str());
-                let mut until = now + REFUSED_FOR;
-                if rejection.reason == Reason::Inactive {
-                    issuer.issued().mark_inactive(&digest);
-                    // A token that was good once does not come back to life. Other refusals may be the fault of the
-                    // issuer's settings, which somebody may be mending.
-                    if let Known::Sound { identity, .. } = &known {
-                        until = expiry(identity).map_or(until, |exp| exp + issuer.clock_skew());
-                    }
-                }
-                self.refusals.insert(digest, Refusal { rejection: rejection.clone(), until });
+                self.metrics.introspected(issuer, rejection.reason.as_str());
+                self.refuse(&question, rejection);
             }
         }
         verdict.map(|decision| decision.identity)
     }
-}
 
-/// The members of an answer; `None` when it does not say `active: true`.
-fn read(reply: &Reply) -> Result<Option<Claims>, IdpError> {
-    if reply.status != StatusCode::OK {
-        return Err(IdpError::BadResponse("introspection did not end with status 200"));
+    /// Who passes though the issuer did not say so.
+    fn without_answer(&self, question: &Question, error: &IdpError) -> Option<Arc<Identity>> {
+        // What passes here must not have ended while the question was under way.
+        let now = question.now + question.arrival.elapsed();
+        let (decision, count): (_, fn(&AuthMetrics, &str)) = match error {
+            IdpError::RateLimited { .. } => (serve_stale(question, now)?, AuthMetrics::served_stale),
+            error if error.is_outage() => {
+                let refused_before = self.refusal(&question.digest).is_some();
+                (accept_sound(question, refused_before, now)?, AuthMetrics::accepted_in_outage)
+            }
+            _ => return None,
+        };
+        count(&self.metrics, question.issuer.name());
+        let identity = Arc::clone(&decision.identity);
+        self.decisions.remember(question.digest, decision, now);
+        Some(identity)
     }
-    let members = json::object(&reply.body).ok_or(IdpError::BadResponse("introspection gave no JSON object"))?;
-    let active = members.get("active") == Some(&Value::Bool(true));
-    Ok(active.then(|| Claims::new(members)))
+
+    /// The issuer's last word on a token: yes.
+    fn accept(&self, token: TokenDigest, decision: Decision, now: SystemTime) {
+        self.refused_sound.remove(&token);
+        self.refused.remove(&token);
+        self.decisions.remember(token, decision, now);
+    }
+
+    /// The issuer's last word on a token: no.
+    fn refuse(&self, question: &Question, rejection: &Rejection) {
+        let Question { issuer, digest, known, now, .. } = question;
+        self.decisions.forget(digest);
+        let inactive = rejection.reason == Reason::Inactive;
+        if inactive {
+            issuer.issued().mark_inactive(digest);
+        }
+        let refusal = |until| Refusal { rejection: rejection.clone(), until };
+        let shortly = *now + REFUSED_FOR;
+        match known {
+            // A token that was good once does not come back to life. Other refusals may be the fault of the issuer's
+            // settings, which somebody may be mending.
+            Known::Sound { identity, .. } => {
+                let end = expiry(identity).filter(|_| inactive).map(|exp| exp + issuer.clock_skew());
+                self.refused_sound.insert(*digest, refusal(end.unwrap_or(shortly)));
+            }
+            Known::Nothing => self.refused.insert(*digest, refusal(shortly)),
+        }
+    }
+
+    /// The issuer's last word on a token, where it was no; it may be too old to be repeated.
+    fn refusal(&self, token: &TokenDigest) -> Option<Refusal> {
+        self.refused_sound.get(token).or_else(|| self.refused.get(token))
+    }
 }
 
-fn judge(issuer: &Issuer, answer: Option<Claims>, known: Known, now: SystemTime) -> Result<Decision, Rejection> {
-    let Some(answer) = answer else {
+/// The issuer limits our questions: its earlier answer serves for a while longer.
+fn serve_stale(question: &Question, now: SystemTime) -> Option<Decision> {
+    let earlier = question.earlier.clone().filter(|earlier| earlier.may_serve_stale(now))?;
+    let until = now + unanswered_for(&question.issuer);
+    Some(earlier.prolonged_until(until))
+}
+
+/// The issuer cannot be asked: where the policy says so, a token that is good under its key passes, unless the issuer's
+/// last word on it was no, and no longer than `maxDuration` after its last good answer.
+fn accept_sound(question: &Question, refused_before: bool, now: SystemTime) -> Option<Decision> {
+    let Question { issuer, known, earlier, .. } = question;
+    let OnOutage::AcceptLocallyValid { max_duration_millis } = issuer.on_outage() else { return None };
+    let Known::Sound { identity, key, .. } = known else { return None };
+    let unanswered = issuer.last_good_answer()?.elapsed();
+    let left = Duration::from_millis(max_duration_millis).checked_sub(unanswered).filter(|left| !left.is_zero())?;
+    let ends = expiry(identity).filter(|exp| now < *exp)?;
+    if refused_before || !key.is_in_force() {
+        return None;
+    }
+    // What the issuer said of the token before is no wider than what it would say now; the claims may be.
+    let mut decision = earlier
+        .clone()
+        .unwrap_or_else(|| Decision::new(Arc::clone(identity), None, ends).fresh_until(question.now, Duration::ZERO));
+    decision.key = Some(Arc::clone(key));
+    Some(decision.prolonged_until(now + unanswered_for(issuer).min(left)))
+}
+
+/// No longer than an answer would be kept.
+fn unanswered_for(issuer: &Issuer) -> Duration {
+    UNANSWERED_FOR.min(issuer.introspection_cache())
+}
+
+/// What the issuer's answer is worth: the members of an active one, or none.
+fn judge(question: &Question, answer: Option<Object>) -> Result<Decision, Rejection> {
+    let Question { issuer, known, now, .. } = question;
+    let Some(members) = answer else {
         return Err(Rejection::new(Reason::Inactive, "The authorization server says that the token is not active."));
     };
-    let facts = answer.judge_answer(issuer.url(), &rules(issuer), now)?;
+    let facts = Claims::new(members).judge_answer(issuer.url(), &rules(issuer), *now)?;
     let answered = Arc::new(facts.into_identity(issuer.name(), issuer.url_header())?);
+    let fresh_until = *now + issuer.introspection_cache();
     // Never past the token's expiry, by the answer as well as by its own claims.
-    let mut fresh_until = now + issuer.introspection_cache();
-    fresh_until = expiry(&answered).map_or(fresh_until, |exp| exp.min(fresh_until));
+    let mut ends = expiry(&answered).unwrap_or(fresh_until);
     let (identity, key) = match known {
         Known::Nothing => (answered, None),
         Known::Sound { identity, key, answer_speaks } => {
-            fresh_until = expiry(&identity).map_or(fresh_until, |exp| exp.min(fresh_until));
-            (if answer_speaks { answered } else { identity }, Some(key))
+            ends = expiry(identity).map_or(ends, |exp| exp.min(ends));
+            (if *answer_speaks { answered } else { Arc::clone(identity) }, Some(Arc::clone(key)))
         }
     };
-    Ok(Decision::new(identity, key, fresh_until))
+    Ok(Decision::new(identity, key, ends).fresh_until(fresh_until, issuer.max_stale()))
 }
 
 /// `None` for a time beyond what a clock can show.
 pub(super) fn expiry(identity: &Identity) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(identity.expires_at))
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-
-    fn reply(status: u16, body: &'static str) -> Reply {
-        let status = StatusCode::from_u16(status).unwrap();
-        Reply { status, cache_control: None, body: Bytes::from_static(body.as_bytes()) }
-    }
-
-    #[test]
-    fn only_a_boolean_true_is_active() {
-        for body in [
-            r#"{"active":false}"#,
-            r#"{"active":"true"}"#,
-            r#"{"active":1}"#,
-            r#"{"active":null}"#,
-            r#"{"active":[true]}"#,
-            r#"{"Active":true}"#,
-            "{}",
-        ] {
-            assert!(read(&reply(200, body)).unwrap().is_none(), "{body}");
-        }
-        assert!(read(&reply(200, r#"{"active":true}"#)).unwrap().is_some());
-    }
-
-    #[test]
-    fn an_answer_that_is_none_is_no_verdict() {
-        for (status, body) in [
-            (200, ""),
-            (200, "true"),
-            (200, "<html>active</html>"),
-            (200, r#"{"active":true,"active":false}"#),
-            (201, r#"{"active":true}"#),
-            (204, ""),
-            (302, r#"{"active":true}"#),
-            (400, r#"{"error":"invalid_request"}"#),
-            (403, r#"{"active":true}"#),
-            (404, r#"{"errorCode":"E0000007"}"#),
-        ] {
-            assert!(matches!(read(&reply(status, body)), Err(IdpError::BadResponse(_))), "{status} {body}");
-        }
-    }
 }

@@ -12,12 +12,20 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+/// One issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuerLabels {
+    issuer: String,
+}
+
 /// Handles of the metrics.
 #[derive(Debug, Clone, Default)]
 pub struct AuthMetrics {
     pub(super) cache_hits: Counter,
     pub(super) cache_misses: Counter,
     introspections: Family<OutcomeLabels, Counter>,
+    stale_answers: Family<IssuerLabels, Counter>,
+    outage_acceptances: Family<IssuerLabels, Counter>,
 }
 
 impl AuthMetrics {
@@ -31,10 +39,28 @@ impl AuthMetrics {
             "Questions to issuers about tokens, by outcome",
             metrics.introspections.clone(),
         );
+        registry.register(
+            "stale_answers",
+            "Earlier answers about tokens that served again while the issuer limited us",
+            metrics.stale_answers.clone(),
+        );
+        registry.register(
+            "outage_acceptances",
+            "Tokens that passed by local checks alone while the issuer could not be asked",
+            metrics.outage_acceptances.clone(),
+        );
         metrics
     }
 
     pub(super) fn introspected(&self, issuer: &str, outcome: &'static str) {
         self.introspections.get_or_create(&OutcomeLabels { issuer: issuer.to_owned(), outcome }).inc();
+    }
+
+    pub(super) fn served_stale(&self, issuer: &str) {
+        self.stale_answers.get_or_create(&IssuerLabels { issuer: issuer.to_owned() }).inc();
+    }
+
+    pub(super) fn accepted_in_outage(&self, issuer: &str) {
+        self.outage_acceptances.get_or_create(&IssuerLabels { issuer: issuer.to_owned() }).inc();
     }
 }

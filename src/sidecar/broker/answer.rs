@@ -151,6 +151,7 @@ fn unavailable(error: &IdpError) -> Refusal {
         )
         .because(error.reason()),
         IdpError::BadResponse(_)
+        | IdpError::Garbled(_)
         | IdpError::ClientRefused
         | IdpError::CredentialsMissing
         | IdpError::CaBundleMissing => Refusal::new(

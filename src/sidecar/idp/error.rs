@@ -27,6 +27,9 @@ pub(crate) enum IdpError {
     /// An answer that cannot be used; the words are ours.
     #[error("the issuer's answer is no good: {0}")]
     BadResponse(&'static str),
+    /// Bytes that are nothing of the protocol: what stands before the issuer is broken, or the issuer is.
+    #[error("the issuer's answer is garbage: {0}")]
+    Garbled(&'static str),
     /// 429.
     #[error("the issuer limits our calls")]
     RateLimited {
@@ -59,7 +62,7 @@ impl IdpError {
         match self {
             Self::Unreachable => Some(ProblemCode::IssuerUnreachable),
             Self::BadTls => Some(ProblemCode::IssuerBadTls),
-            Self::Down(_) | Self::BadResponse(_) => Some(ProblemCode::IssuerBadResponse),
+            Self::Down(_) | Self::BadResponse(_) | Self::Garbled(_) => Some(ProblemCode::IssuerBadResponse),
             Self::ClientRefused => Some(ProblemCode::CredentialsRefused),
             Self::CredentialsMissing => Some(ProblemCode::CredentialsMissing),
             Self::CaBundleMissing => Some(ProblemCode::CaBundleMissing),
@@ -67,10 +70,10 @@ impl IdpError {
         }
     }
 
-    /// Whether the issuer cannot be asked: no connection, no trust in it, no answer in time, or 5xx. Never a limit,
-    /// its own or ours, and never an answer that says something wrong.
+    /// Whether the issuer cannot be asked: no connection, no trust in it, no answer in time, 5xx or garbage. Never a
+    /// limit, its own or ours, and never an answer that says something wrong, such as that our settings are.
     pub(crate) fn is_outage(&self) -> bool {
-        matches!(self, Self::Unreachable | Self::BadTls | Self::Down(_))
+        matches!(self, Self::Unreachable | Self::BadTls | Self::Down(_) | Self::Garbled(_))
     }
 
     /// The word for logs and metrics; the outcome label of calls to the issuer.
@@ -78,9 +81,11 @@ impl IdpError {
         match self {
             Self::Unreachable | Self::BadTls | Self::Down(_) => Reason::IdpUnreachable,
             Self::RateLimited { .. } => Reason::IdpRateLimited,
-            Self::BadResponse(_) | Self::ClientRefused | Self::CredentialsMissing | Self::CaBundleMissing => {
-                Reason::IdpError
-            }
+            Self::BadResponse(_)
+            | Self::Garbled(_)
+            | Self::ClientRefused
+            | Self::CredentialsMissing
+            | Self::CaBundleMissing => Reason::IdpError,
             Self::Crowded { .. } | Self::Busy => Reason::Overloaded,
         }
     }
@@ -116,7 +121,8 @@ mod tests {
             IdpError::Unreachable,
             IdpError::BadTls,
             IdpError::Down(502),
-            IdpError::BadResponse("no JSON"),
+            IdpError::BadResponse("no endpoint"),
+            IdpError::Garbled("no JSON"),
             IdpError::RateLimited { retry_after: Duration::from_secs(9) },
             IdpError::Crowded { retry_after: Duration::from_secs(9) },
             IdpError::ClientRefused,
@@ -134,7 +140,7 @@ mod tests {
 
     #[test]
     fn neither_a_limit_nor_a_wrong_answer_is_an_outage() {
-        for outage in [IdpError::Unreachable, IdpError::BadTls, IdpError::Down(500)] {
+        for outage in [IdpError::Unreachable, IdpError::BadTls, IdpError::Down(500), IdpError::Garbled("no JSON")] {
             assert!(outage.is_outage(), "{outage}");
         }
         let retry_after = Duration::from_secs(9);
@@ -142,7 +148,7 @@ mod tests {
             IdpError::RateLimited { retry_after },
             IdpError::Crowded { retry_after },
             IdpError::Busy,
-            IdpError::BadResponse("no JSON"),
+            IdpError::BadResponse("no endpoint"),
             IdpError::ClientRefused,
             IdpError::CredentialsMissing,
             IdpError::CaBundleMissing,

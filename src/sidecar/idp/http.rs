@@ -160,7 +160,7 @@ fn sort(error: &reqwest::Error) -> IdpError {
             return IdpError::BadTls;
         }
         if error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_parse() || error.is_parse_too_large()) {
-            return IdpError::BadResponse("it is no HTTP");
+            return IdpError::Garbled("it is no HTTP");
         }
         // An io::Error reports its inner error's source, not the inner error: step into it.
         cause = match inner {

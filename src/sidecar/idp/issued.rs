@@ -38,6 +38,11 @@ impl IssuedTokens {
         fate
     }
 
+    /// Whether the broker handed this token out, and nothing bad has been heard of it.
+    pub(crate) fn holds(&self, token: &TokenDigest) -> bool {
+        self.fates.peek(token).is_some()
+    }
+
     /// The issuer said that this token is not active.
     pub(crate) fn mark_inactive(&self, token: &TokenDigest) {
         if let Some((_, fate)) = self.fates.remove(token) {
@@ -54,9 +59,13 @@ mod tests {
     fn a_mark_reaches_the_token_it_concerns_and_no_other() {
         let issued = IssuedTokens::new();
         let (revoked, other) = (issued.register("revoked"), issued.register("other"));
+        assert!(issued.holds(&TokenDigest::of(b"revoked")));
         issued.mark_inactive(&TokenDigest::of(b"revoked"));
         issued.mark_inactive(&TokenDigest::of(b"a stranger's"));
         assert!(revoked.is_inactive());
         assert!(!other.is_inactive());
+        assert!(!issued.holds(&TokenDigest::of(b"revoked")));
+        assert!(issued.holds(&TokenDigest::of(b"other")));
+        assert!(!issued.holds(&TokenDigest::of(b"a stranger's")));
     }
 }

@@ -7,6 +7,7 @@ mod discovery;
 mod error;
 mod health;
 mod http;
+mod introspection;
 mod issued;
 mod key_cache;
 mod keys;
@@ -30,7 +31,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tollgate_contract::{
-    ClientAuthMethod, IssuerConfig, IssuerReport, Problem, ProblemCode, SidecarConfig, ValidationMode,
+    ClientAuthMethod, IssuerConfig, IssuerReport, OnOutage, Problem, ProblemCode, SidecarConfig, ValidationMode,
 };
 use tollgate_runtime::files;
 use tracing::{info, warn};
@@ -54,7 +55,7 @@ use self::discovery::{Metadata, Needs};
 use self::health::Health;
 use self::http::{Http, Lane};
 use self::own_client::OwnClient;
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, Object};
 
 /// How often mounted files are compared: a rotation is taken up within this.
 const MOUNT_INTERVAL: Duration = Duration::from_secs(1);
@@ -243,6 +244,16 @@ impl Issuer {
         Duration::from_millis(self.config.introspection.cache_millis)
     }
 
+    /// How much longer it may serve while the issuer limits our calls.
+    pub(crate) fn max_stale(&self) -> Duration {
+        Duration::from_millis(self.config.introspection.max_stale_millis)
+    }
+
+    /// What holds while the issuer cannot be asked.
+    pub(crate) fn on_outage(&self) -> OnOutage {
+        self.config.introspection.on_outage
+    }
+
     pub(crate) fn keys(&self) -> &KeyCache {
         &self.keys
     }
@@ -272,9 +283,10 @@ impl Issuer {
         self.health.answered_at()
     }
 
-    /// Asks what the token is worth (RFC 7662), as our own client, in the body and never in the URL.
-    pub(crate) async fn introspect(&self, token: &str, standing: Standing) -> Result<Reply, IdpError> {
-        let outcome = self.introspect_once(token, standing).await;
+    /// Asks what the token is worth (RFC 7662), as our own client, in the body and never in the URL: the members of an
+    /// answer that says `active: true`, else none.
+    pub(crate) async fn introspect(&self, token: &str, standing: Standing) -> Result<Option<Object>, IdpError> {
+        let outcome = self.introspect_once(token, standing).await.and_then(|reply| introspection::read(&reply));
         if self.health.record_question(outcome.as_ref().map(|_| ()), Instant::now()) {
             match &outcome {
                 Ok(_) => info!(issuer = self.name(), "questions about tokens are answered again"),
