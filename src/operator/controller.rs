@@ -2,6 +2,7 @@
 //! What is decided is decided in `plan`; here are the client, the watches and the clock.
 
 mod apply;
+mod census;
 mod context;
 mod dereference;
 mod enforce;
@@ -49,7 +50,7 @@ async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action
 
 async fn reconcile_readable(resource: &OktaProtectedApi, context: &Context) -> Result<Action, Error> {
     let key = Key::of(resource);
-    let planned = validate(resource, context)?;
+    let planned = validate(resource, context).await?;
     let observed = dereference::dereference(context, &key, planned.as_ref().ok().map(|(_, rendered)| rendered)).await?;
     let applied = match planned {
         Ok((api, rendered)) => apply::apply(context, api, &rendered, &observed).await?,
@@ -62,14 +63,15 @@ async fn reconcile_readable(resource: &OktaProtectedApi, context: &Context) -> R
 }
 
 /// The objects that a sound resource needs, or why there are none.
-fn validate(
+async fn validate(
     resource: &OktaProtectedApi,
     context: &Context,
 ) -> Result<Result<(ValidatedApi, Rendered), Verdict>, Error> {
     let settings = &context.shared.settings;
     match ValidatedApi::parse(resource, settings.parse_options()) {
         Ok(api) => {
-            let rendered = render(&api, &settings.render()).map_err(Error::Render)?;
+            let shares = context.census.shares(Instant::now()).await;
+            let rendered = render(&api, &settings.render(), &shares).map_err(Error::Render)?;
             Ok(Ok((api, rendered)))
         }
         Err(refused) => Ok(Err(Verdict::NotAccepted { reason: refused.reason, message: refused.message })),

@@ -11,6 +11,7 @@ pub mod quantity;
 pub mod render;
 pub mod reports;
 pub mod schedule;
+pub mod shares;
 pub mod status;
 pub mod workload;
 

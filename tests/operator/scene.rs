@@ -32,6 +32,9 @@ pub(crate) const REPAIR: Duration = Duration::from_secs(5);
 /// The sidecar's image of all operators here.
 pub(crate) const SIDECAR_IMAGE: &str = "registry.test/tollgate-sidecar:1";
 
+/// The ConfigMap of the hints of `items`.
+pub(crate) const HINTS: &str = "items-tollgate-hints";
+
 /// A namespace, and how to reach it.
 pub(crate) struct Scene {
     pub(crate) client: Client,
@@ -208,7 +211,7 @@ impl Scene {
     pub(crate) async fn policies(&self) -> Vec<String> {
         let ours = ListParams::default().labels("tollgate.dev/api=items");
         let policies = self.api::<ConfigMap>().list(&ours).await.expect("a list");
-        policies.iter().map(ResourceExt::name_any).collect()
+        policies.iter().map(ResourceExt::name_any).filter(|name| name != HINTS).collect()
     }
 
     /// The pods of `items`, when there are as many as this.

@@ -7,6 +7,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use tokio::sync::Semaphore;
 
+use super::census::Census;
 use super::memory::Memory;
 use super::stores::Stores;
 use crate::metrics::Metrics;
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) shared: Shared,
     pub(crate) stores: Stores,
     pub(crate) memory: Memory,
+    /// Of all scopes.
+    pub(crate) census: Arc<Census>,
 }
 
 /// Which resource.

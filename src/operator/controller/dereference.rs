@@ -7,7 +7,7 @@ use kube::api::DynamicObject;
 use super::context::{Context, Key};
 use super::error::Error;
 use crate::plan::changes::{Live, Observed};
-use crate::plan::names::Kind;
+use crate::plan::names::{Kind, hints_name};
 use crate::plan::render::Rendered;
 
 /// The objects with the names that are needed, and the policies of ours beside the current one. What the copies lack is
@@ -15,11 +15,13 @@ use crate::plan::render::Rendered;
 pub(super) async fn dereference(context: &Context, key: &Key, rendered: Option<&Rendered>) -> Result<Observed, Error> {
     context.stores.ready().await?;
     let mut observed = Observed::default();
+    let hints = hints_name(&key.name);
     for kind in Kind::ALL {
         let wanted = rendered.and_then(|rendered| rendered.objects.iter().find(|object| object.kind == kind));
         let name = match wanted {
             Some(object) => object.name.as_str(),
-            None if kind == Kind::ConfigMap => continue,
+            None if kind == Kind::Policy => continue,
+            None if kind == Kind::Hints => hints.as_str(),
             None => key.name.as_str(),
         };
         let found = match context.stores.object(kind, &key.namespace, name) {
@@ -33,13 +35,13 @@ pub(super) async fn dereference(context: &Context, key: &Key, rendered: Option<&
         };
         observed.objects.extend(found.map(|live| (kind, live)));
     }
-    let current = observed.objects.get(&Kind::ConfigMap).map(|live| live.name.as_str());
+    let current = observed.objects.get(&Kind::Policy).map(|live| live.name.as_str());
     observed.old_policies = context
         .stores
-        .objects(Kind::ConfigMap, key)
+        .objects(Kind::Policy, key)
         .iter()
-        .filter(|object| Some(object.name_any().as_str()) != current)
-        .map(|object| live(Kind::ConfigMap, object))
+        .filter(|object| object.name_any() != hints && Some(object.name_any().as_str()) != current)
+        .map(|object| live(Kind::Policy, object))
         .collect::<Result<_, _>>()?;
     Ok(observed)
 }

@@ -25,7 +25,7 @@ use crate::plan::Kind;
 
 /// The copies of one scope.
 pub(crate) struct Stores {
-    objects: HashMap<Kind, Copies<DynamicObject>>,
+    objects: HashMap<ApiResource, Copies<DynamicObject>>,
     pods: Copies<Pod>,
 }
 
@@ -63,14 +63,16 @@ struct Names {
 pub(crate) fn watches(client: &Client, namespace: Option<&str>) -> (Stores, Watches) {
     let mut objects = HashMap::new();
     let mut changes = Vec::new();
-    for kind in Kind::ALL {
-        let resource = kind.resource();
+    for resource in Kind::ALL.map(Kind::resource) {
+        if objects.contains_key(&resource) {
+            continue;
+        }
         let api = match namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         };
         let (copies, stream) = copies(api, resource.clone());
-        objects.insert(kind, copies);
+        objects.insert(resource.clone(), copies);
         changes.push((resource, stream));
     }
     let api = match namespace {
@@ -92,12 +94,12 @@ impl Stores {
 
     /// The object of this name, if it carries our label.
     pub(crate) fn object(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
-        self.objects.get(&kind)?.named(namespace, name)
+        self.objects.get(&kind.resource())?.named(namespace, name)
     }
 
-    /// The objects of a kind that carry a resource's label.
+    /// The objects of a kind's resource that carry a resource's label.
     pub(crate) fn objects(&self, kind: Kind, key: &Key) -> Vec<Arc<DynamicObject>> {
-        self.objects.get(&kind).map(|copies| copies.of(key)).unwrap_or_default()
+        self.objects.get(&kind.resource()).map(|copies| copies.of(key)).unwrap_or_default()
     }
 
     /// The pods that carry a resource's label, whoever made them: its Service leads to them.

@@ -11,10 +11,11 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use tokio_util::sync::CancellationToken;
 
+use super::census::Census;
 use super::context::{Context, Key, Shared};
 use super::error::error_policy;
 use super::memory::Memory;
-use super::stores::{Watches, named_by_label, watches};
+use super::stores::{Stores, Watches, named_by_label, watches};
 use super::{Guarded, reconcile};
 
 /// Changes come in bursts; one look is enough for all of a burst.
@@ -32,29 +33,47 @@ pub(crate) struct Stop {
     pub(crate) at_once: CancellationToken,
 }
 
+/// The resources of a namespace, or of all, with everything that triggers a look at one.
+struct Scope {
+    controller: Controller<Guarded>,
+    stores: Stores,
+}
+
 /// Runs until it is stopped.
 pub(crate) async fn run(shared: Shared, stop: Stop) {
     let scopes = shared.settings.scopes();
-    let controllers = scopes.into_iter().map(|scope| run_scope(shared.clone(), scope, stop.clone()));
-    futures::future::join_all(controllers).await;
+    let scopes: Vec<_> = scopes.iter().map(|namespace| Scope::of(&shared, namespace.as_deref(), &stop)).collect();
+    let census = Arc::new(Census::of(scopes.iter().map(|scope| scope.controller.store()).collect()));
+    let looks = scopes.into_iter().map(|Scope { controller, stores }| {
+        let context =
+            Context { shared: shared.clone(), stores, memory: Memory::default(), census: Arc::clone(&census) };
+        look(controller, Arc::new(context), &stop)
+    });
+    futures::future::join_all(looks).await;
 }
 
-async fn run_scope(shared: Shared, namespace: Option<String>, stop: Stop) {
-    let client = shared.client.clone();
-    let (stores, Watches { objects, pods }) = watches(&client, namespace.as_deref());
-    let resources: Api<Guarded> = match &namespace {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
-    };
-    let context = Arc::new(Context { shared, stores, memory: Memory::default() });
-    let of_label = |pod| named_by_label(&pod).map(|key: Key| ObjectRef::new(&key.name).within(&key.namespace));
-    let mut controller = Controller::new(resources, watcher::Config::default())
-        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENT_LOOKS))
-        .watches_stream(pods, of_label)
-        .graceful_shutdown_on(stop.gently.clone().cancelled_owned());
-    for (resource, stream) in objects {
-        controller = controller.owns_stream_with(stream, resource);
+impl Scope {
+    fn of(shared: &Shared, namespace: Option<&str>, stop: &Stop) -> Self {
+        let client = shared.client.clone();
+        let (stores, Watches { objects, pods }) = watches(&client, namespace);
+        let resources: Api<Guarded> = match namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        let of_label = |pod| named_by_label(&pod).map(|key: Key| ObjectRef::new(&key.name).within(&key.namespace));
+        let mut controller = Controller::new(resources, watcher::Config::default())
+            .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENT_LOOKS))
+            .watches_stream(pods, of_label)
+            .graceful_shutdown_on(stop.gently.clone().cancelled_owned());
+        for (resource, stream) in objects {
+            controller = controller.owns_stream_with(stream, resource);
+        }
+        Self { controller, stores }
     }
+}
+
+/// Looks at every resource that something triggers a look at, until it is stopped.
+async fn look(controller: Controller<Guarded>, context: Arc<Context>, stop: &Stop) {
     let looks = controller
         .run(reconcile, |object, error, context| error_policy(&object, error, &context), Arc::clone(&context))
         .for_each(|outcome| {

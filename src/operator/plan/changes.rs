@@ -133,7 +133,7 @@ pub fn unused_policies(api: &str, observed: &Observed, carried: &BTreeSet<&str>,
         .iter()
         .filter(|live| live.controller.as_deref() == Some(owner) && !live.terminating)
         .filter(|live| live.name.strip_prefix(&prefix).is_some_and(|hash| !carried.contains(hash)))
-        .map(|live| delete(Kind::ConfigMap, live))
+        .map(|live| delete(Kind::Policy, live))
         .collect()
 }
 
@@ -158,7 +158,11 @@ fn change(object: &RenderedObject, live: &Live) -> Result<Option<Change>, Obstac
     let differ = |pointer| object.body.pointer(pointer) != live.body.pointer(pointer);
     match object.kind {
         Kind::Deployment if differ("/spec/selector") => Err(Obstacle::Selector(live.name.clone())),
-        Kind::ConfigMap if differ("/data") || differ("/immutable") => {
+        Kind::Policy if differ("/data") || differ("/immutable") => {
+            Ok(Some(Change::Replace { object: object.clone(), uid: live.uid.clone() }))
+        }
+        // Someone made it immutable, which cannot be undone.
+        Kind::Hints if live.body["immutable"] == true => {
             Ok(Some(Change::Replace { object: object.clone(), uid: live.uid.clone() }))
         }
         _ => Ok(Some(Change::Apply { object: object.clone(), uid: live.uid.clone(), at, before })),
@@ -195,7 +199,7 @@ fn trespassing_ports(object: &RenderedObject, live: &Value) -> Option<Value> {
                 .collect();
             (!patches.is_empty()).then(|| json!({"spec": {"template": {"spec": patches}}}))
         }
-        Kind::ServiceAccount | Kind::ConfigMap | Kind::NetworkPolicy => None,
+        Kind::ServiceAccount | Kind::Policy | Kind::Hints | Kind::NetworkPolicy => None,
     }
 }
 
@@ -245,6 +249,10 @@ mod tests {
         Observed { objects, old_policies: Vec::new() }
     }
 
+    fn object(kind: Kind) -> RenderedObject {
+        rendered().objects.into_iter().find(|object| object.kind == kind).expect("rendered")
+    }
+
     /// The writes after one object was edited.
     fn after(kind: Kind, edit: impl FnOnce(&mut Live)) -> Vec<Change> {
         let mut observed = all_there();
@@ -280,8 +288,8 @@ mod tests {
     #[test]
     fn a_name_that_someone_else_has_stops_everything() {
         let mut observed = Observed::default();
-        let object = &rendered().objects[4];
-        observed.objects.insert(Kind::Service, Live { controller: None, ..live(object) });
+        let service = object(Kind::Service);
+        observed.objects.insert(Kind::Service, Live { controller: None, ..live(&service) });
         let obstacle = changes(&rendered(), &observed, OWNER).expect_err("a name is taken");
         assert_eq!(obstacle, Obstacle::NameTaken(vec![(Kind::Service, "items".to_owned())]));
         assert_eq!(
@@ -338,7 +346,7 @@ mod tests {
         assert_eq!(kind, Kind::Service);
         let ports = &before.expect("a patch")["spec"]["ports"];
         assert_eq!(ports[0], json!({"port": 8000, "protocol": "TCP", "$patch": "delete"}));
-        assert_eq!(ports[1], rendered().objects[4].body["spec"]["ports"][0]);
+        assert_eq!(ports[1], object(Kind::Service).body["spec"]["ports"][0]);
     }
 
     #[test]
@@ -365,7 +373,19 @@ mod tests {
 
     #[test]
     fn an_edited_policy_is_replaced_for_it_cannot_be_changed() {
-        let changes = after(Kind::ConfigMap, |live| live.body["data"]["config.json"] = "{}".into());
+        let changes = after(Kind::Policy, |live| live.body["data"]["config.json"] = "{}".into());
+        assert!(matches!(changes.as_slice(), [Change::Replace { .. }]), "{changes:?}");
+    }
+
+    #[test]
+    fn edited_hints_are_repaired_in_place_and_replaced_only_when_they_cannot_be_changed() {
+        let edit = |live: &mut Live| live.body["data"]["hints.json"] = "{}".into();
+        let changes = after(Kind::Hints, edit);
+        assert_eq!(applied(&changes), (Kind::Hints, "/data/hints.json", None));
+        let changes = after(Kind::Hints, |live| {
+            edit(live);
+            live.body["immutable"] = true.into();
+        });
         assert!(matches!(changes.as_slice(), [Change::Replace { .. }]), "{changes:?}");
     }
 
@@ -416,7 +436,7 @@ mod tests {
         let observed = Observed { old_policies: vec![policy(carried), policy(gone), foreign], ..Observed::default() };
         let unused = unused_policies("items", &observed, &BTreeSet::from([carried]), OWNER);
         let deletion =
-            Change::Delete { kind: Kind::ConfigMap, name: format!("items-tollgate-{gone}"), uid: gone.to_owned() };
+            Change::Delete { kind: Kind::Policy, name: format!("items-tollgate-{gone}"), uid: gone.to_owned() };
         assert_eq!(unused, [deletion]);
     }
 }

@@ -38,14 +38,17 @@ pub const APP_NAME_LABEL: &str = "app.kubernetes.io/name";
 /// Value of [`MANAGED_BY_LABEL`], and of [`APP_NAME_LABEL`] on the operator's own pods.
 pub const TOLLGATE: &str = "tollgate";
 
-/// The kinds of objects that the operator owns, in the order in which they are written: a pod never starts before its
-/// policy and its NetworkPolicy stand, and a Deployment that the API server refuses leaves the Service as it was.
+/// The kinds of objects that the operator owns (two of them are ConfigMaps), in the order in which they are written: a pod
+/// never starts before its policy and its NetworkPolicy stand, and a Deployment that the API server refuses leaves the
+/// Service as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// The pods' identity, without a token.
     ServiceAccount,
-    /// A policy; immutable, one for each policy.
-    ConfigMap,
+    /// The ConfigMap of a policy; immutable, one for each policy.
+    Policy,
+    /// The ConfigMap of the hints; it changes while pods run.
+    Hints,
     /// What lets traffic reach the sidecar's ports only.
     NetworkPolicy,
     /// The pods.
@@ -56,15 +59,15 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of writing.
-    pub const ALL: [Self; 5] =
-        [Self::ServiceAccount, Self::ConfigMap, Self::NetworkPolicy, Self::Deployment, Self::Service];
+    pub const ALL: [Self; 6] =
+        [Self::ServiceAccount, Self::Policy, Self::Hints, Self::NetworkPolicy, Self::Deployment, Self::Service];
 
     /// Group, version and plural.
     #[must_use]
     pub fn resource(self) -> ApiResource {
         match self {
             Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
-            Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
+            Self::Policy | Self::Hints => ApiResource::erase::<ConfigMap>(&()),
             Self::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
             Self::Service => ApiResource::erase::<Service>(&()),
@@ -76,7 +79,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ServiceAccount => "ServiceAccount",
-            Self::ConfigMap => "ConfigMap",
+            Self::Policy | Self::Hints => "ConfigMap",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::Deployment => "Deployment",
             Self::Service => "Service",
@@ -94,6 +97,12 @@ impl fmt::Display for Kind {
 #[must_use]
 pub fn policy_name(api: &str, hash: &PolicyHash) -> String {
     format!("{}{hash}", policy_prefix(api))
+}
+
+/// Name of the ConfigMap that holds the hints.
+#[must_use]
+pub fn hints_name(api: &str) -> String {
+    format!("{api}-tollgate-hints")
 }
 
 /// What stands before the hash in [`policy_name`].

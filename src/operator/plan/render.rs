@@ -1,6 +1,6 @@
-//! The objects that a resource needs: a ServiceAccount without a token, an immutable ConfigMap with the policy, a
-//! NetworkPolicy, a Deployment of the app with the sidecar, a Service that leads to the sidecar. Decides their whole
-//! content and knows nothing of what exists.
+//! The objects that a resource needs: a ServiceAccount without a token, an immutable ConfigMap with the policy, another
+//! with hints, a NetworkPolicy, a Deployment of the app with the sidecar, a Service that leads to the sidecar. Decides their
+//! whole content and knows nothing of what exists.
 
 mod app;
 mod network;
@@ -15,11 +15,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Resource;
 use serde::Serialize;
 use serde_json::Value;
+use tollgate_api::validated::Issuer;
 use tollgate_api::{OktaProtectedApi, ValidatedApi};
-use tollgate_contract::PolicyHash;
-use tollgate_contract::names::POLICY_FILE;
+use tollgate_contract::names::{HINTS_FILE, POLICY_FILE};
+use tollgate_contract::{Hints, IssuerHints, PolicyHash};
 
-use super::names::{Kind, RENDERED_ANNOTATION, labels, policy_name};
+use super::names::{Kind, RENDERED_ANNOTATION, hints_name, labels, policy_name};
+use super::shares::Shares;
 
 /// What the operator itself contributes to the objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +56,13 @@ pub struct RenderedObject {
 ///
 /// # Errors
 /// Never in practice: every object serializes.
-pub fn render(api: &ValidatedApi, settings: &RenderSettings) -> Result<Rendered, serde_json::Error> {
+pub fn render(api: &ValidatedApi, settings: &RenderSettings, shares: &Shares) -> Result<Rendered, serde_json::Error> {
     let file = api.sidecar_config().to_file()?;
     let policy = PolicyHash::of(file.as_bytes());
     let mut objects = vec![
         object(Kind::ServiceAccount, &service_account(api))?,
-        object(Kind::ConfigMap, &config_map(api, &policy, file))?,
+        object(Kind::Policy, &policy_map(api, &policy, file))?,
+        object(Kind::Hints, &hints_map(api, hints_file(api, shares)?))?,
     ];
     if api.network_policy {
         objects.push(object(Kind::NetworkPolicy, &network::network_policy(api, settings))?);
@@ -77,13 +80,31 @@ fn service_account(api: &ValidatedApi) -> ServiceAccount {
     }
 }
 
-fn config_map(api: &ValidatedApi, policy: &PolicyHash, file: String) -> ConfigMap {
+fn policy_map(api: &ValidatedApi, policy: &PolicyHash, file: String) -> ConfigMap {
     ConfigMap {
         metadata: metadata(api, policy_name(&api.name, policy)),
         data: Some(BTreeMap::from([(POLICY_FILE.to_owned(), file)])),
         immutable: Some(true),
         ..ConfigMap::default()
     }
+}
+
+/// No part of the policy: its name is always the same and its content no hash, so that it changes while pods run.
+fn hints_map(api: &ValidatedApi, file: String) -> ConfigMap {
+    ConfigMap {
+        metadata: metadata(api, hints_name(&api.name)),
+        data: Some(BTreeMap::from([(HINTS_FILE.to_owned(), file)])),
+        ..ConfigMap::default()
+    }
+}
+
+fn hints_file(api: &ValidatedApi, shares: &Shares) -> Result<String, serde_json::Error> {
+    let issuer = |issuer: &Issuer| IssuerHints {
+        name: issuer.name.clone(),
+        sharers: Some(shares.sharers(&issuer.url)),
+        keys: None,
+    };
+    serde_json::to_string_pretty(&Hints { issuers: api.issuers.iter().map(issuer).collect() })
 }
 
 /// Owned by the resource, so that Kubernetes removes it with the resource.
@@ -162,7 +183,11 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn rendered() -> Rendered {
-        render(&validated(), &settings()).expect("serializable objects")
+        rendered_with(&validated(), &Shares::default())
+    }
+
+    fn rendered_with(api: &ValidatedApi, shares: &Shares) -> Rendered {
+        render(api, &settings(), shares).expect("serializable objects")
     }
 
     fn body(kind: Kind) -> Value {
@@ -184,7 +209,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_policy_is_immutable_and_named_after_its_hash() {
-        let policy = body(Kind::ConfigMap);
+        let policy = body(Kind::Policy);
         let file = policy["data"]["config.json"].as_str().expect("a file");
         let hash = PolicyHash::of(file.as_bytes());
         assert_eq!(policy["immutable"], true);
@@ -199,6 +224,31 @@ pub(crate) mod tests {
         assert_eq!(template["metadata"]["annotations"]["tollgate.dev/policy-hash"], hash);
         let volumes = template["spec"]["volumes"].as_array().expect("volumes");
         assert_eq!(volumes[0]["configMap"]["name"], format!("items-tollgate-{hash}"));
+    }
+
+    #[test]
+    fn hints_say_how_many_share_each_issuers_limit_and_a_pod_starts_without_them() {
+        let hints = body(Kind::Hints);
+        assert_eq!(hints["metadata"]["name"], "items-tollgate-hints");
+        assert!(hints.get("immutable").is_none());
+        let shares = Shares::count(&[resource()]);
+        let file = hints_file(&validated(), &shares).expect("it serializes");
+        let file: Hints = serde_json::from_str(&file).expect("hints");
+        assert_eq!(file.issuers, [IssuerHints { name: "okta".to_owned(), sharers: Some(2), keys: None }]);
+        let volume = &body(Kind::Deployment)["spec"]["template"]["spec"]["volumes"][1]["configMap"];
+        assert_eq!(volume["name"], "items-tollgate-hints");
+        assert_eq!(volume["optional"], true);
+    }
+
+    #[test]
+    fn other_hints_touch_neither_the_policy_nor_the_pods() {
+        let mut many = resource();
+        many.spec.app.replicas = 100;
+        let (few, many) = (rendered(), rendered_with(&validated(), &Shares::count(&[many])));
+        assert_eq!(few.policy, many.policy);
+        let changed = |(one, other): &(&RenderedObject, &RenderedObject)| one != other;
+        let changed: Vec<_> = few.objects.iter().zip(&many.objects).filter(changed).map(|(one, _)| one.kind).collect();
+        assert_eq!(changed, [Kind::Hints]);
     }
 
     #[test]
@@ -241,13 +291,14 @@ pub(crate) mod tests {
         assert!(pod["containers"][0].get("volumeMounts").is_none());
         let mounts = pod["initContainers"][0]["volumeMounts"].as_array().expect("mounts");
         let paths: Vec<_> = mounts.iter().map(|mount| mount["mountPath"].as_str().expect("a path")).collect();
-        assert_eq!(paths, ["/etc/tollgate/policy", "/etc/tollgate/credentials/okta", "/etc/tollgate/ca/okta"]);
+        let [policy, hints] = ["/etc/tollgate/policy", "/etc/tollgate/hints"];
+        assert_eq!(paths, [policy, hints, "/etc/tollgate/credentials/okta", "/etc/tollgate/ca/okta"]);
         assert!(mounts.iter().all(|mount| mount["readOnly"] == true));
-        assert_eq!(pod["volumes"][1]["secret"]["secretName"], "okta-items");
-        assert_eq!(pod["volumes"][1]["secret"]["optional"], true);
-        assert_eq!(pod["volumes"][1]["secret"]["defaultMode"], 0o444);
-        assert_eq!(pod["volumes"][2]["configMap"]["items"], json!([{"key": "root.pem", "path": "ca.crt"}]));
-        assert_eq!(pod["volumes"][2]["configMap"]["optional"], true);
+        assert_eq!(pod["volumes"][2]["secret"]["secretName"], "okta-items");
+        assert_eq!(pod["volumes"][2]["secret"]["optional"], true);
+        assert_eq!(pod["volumes"][2]["secret"]["defaultMode"], 0o444);
+        assert_eq!(pod["volumes"][3]["configMap"]["items"], json!([{"key": "root.pem", "path": "ca.crt"}]));
+        assert_eq!(pod["volumes"][3]["configMap"]["optional"], true);
     }
 
     #[test]
@@ -275,7 +326,7 @@ pub(crate) mod tests {
     fn without_a_network_policy_none_is_rendered() {
         let mut api = validated();
         api.network_policy = false;
-        let rendered = render(&api, &settings()).expect("serializable objects");
+        let rendered = rendered_with(&api, &Shares::default());
         assert!(rendered.objects.iter().all(|object| object.kind != Kind::NetworkPolicy));
     }
 
@@ -285,8 +336,9 @@ pub(crate) mod tests {
             let mut resource = resource();
             resource.spec.sidecar = serde_json::from_value(json!({"resources": resources})).expect("resources");
             let api = ValidatedApi::parse(&resource, ParseOptions::default()).expect("sound");
-            let deployment = render(&api, &settings()).expect("objects").objects.swap_remove(3).body;
-            deployment["spec"]["template"]["spec"]["initContainers"][0]["resources"]["requests"].clone()
+            let objects = rendered_with(&api, &Shares::default()).objects;
+            let deployment = objects.iter().find(|object| object.kind == Kind::Deployment).expect("rendered");
+            deployment.body["spec"]["template"]["spec"]["initContainers"][0]["resources"]["requests"].clone()
         };
         assert_eq!(requests(json!({})), json!({"cpu": "20m", "memory": "32Mi"}));
         assert_eq!(requests(json!({"requests": {"cpu": "1"}})), json!({"cpu": "1", "memory": "32Mi"}));

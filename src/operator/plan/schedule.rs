@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Something is under way or wrong and mends by itself: soon, for people wait.
 const UNSETTLED: Duration = Duration::from_secs(2);
-/// All is well: how late a trouble with an issuer is noticed. Asking a pod costs it nothing that could be measured.
+/// All is well: how late a trouble with an issuer is noticed, and how late a pod learns that others share its limit. Asking a pod costs it nothing that could be measured.
 const SETTLED: Duration = Duration::from_secs(30);
 /// Someone else's object is in the way. It is not watched, so its end must be looked for.
 const OBSTRUCTED: Duration = Duration::from_secs(5);

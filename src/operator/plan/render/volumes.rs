@@ -1,12 +1,12 @@
-//! What the sidecar reads: the policy, the client credentials, the CA bundles. A Secret or ConfigMap of the user's may
-//! be missing: the pod starts, the sidecar says what it lacks and takes it when it appears.
+//! What the sidecar reads: the policy, hints, the client credentials, the CA bundles. All but the policy may be missing: the
+//! pod starts, the sidecar says what it lacks and takes it when it appears.
 
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
 use tollgate_api::ValidatedApi;
 use tollgate_contract::PolicyHash;
-use tollgate_contract::names::{CA_DIR, CREDENTIALS_DIR, POLICY_DIR, POLICY_FILE};
+use tollgate_contract::names::{CA_DIR, CREDENTIALS_DIR, HINTS_DIR, HINTS_FILE, POLICY_DIR, POLICY_FILE};
 
-use crate::plan::names::policy_name;
+use crate::plan::names::{hints_name, policy_name};
 
 /// Readable for the sidecar's user, which owns nothing.
 const READ_ONLY: i32 = 0o444;
@@ -19,16 +19,10 @@ const CA_FILE: &str = "ca.crt";
 
 /// The pod's volumes.
 pub(super) fn volumes(api: &ValidatedApi, policy: &PolicyHash) -> Vec<Volume> {
-    let mut volumes = vec![Volume {
-        name: POLICY_VOLUME.to_owned(),
-        config_map: Some(ConfigMapVolumeSource {
-            name: policy_name(&api.name, policy),
-            items: Some(vec![item(POLICY_FILE, POLICY_FILE)]),
-            default_mode: Some(READ_ONLY),
-            optional: Some(false),
-        }),
-        ..Volume::default()
-    }];
+    let mut volumes = vec![
+        config_map(POLICY_VOLUME.to_owned(), policy_name(&api.name, policy), item(POLICY_FILE, POLICY_FILE), false),
+        config_map(HINTS_VOLUME.to_owned(), hints_name(&api.name), item(HINTS_FILE, HINTS_FILE), true),
+    ];
     for (index, issuer) in api.issuers.iter().enumerate() {
         volumes.extend(issuer.client.as_ref().map(|client| Volume {
             name: credentials_volume(index),
@@ -40,23 +34,21 @@ pub(super) fn volumes(api: &ValidatedApi, policy: &PolicyHash) -> Vec<Volume> {
             }),
             ..Volume::default()
         }));
-        volumes.extend(issuer.ca_bundle.as_ref().map(|bundle| Volume {
-            name: ca_volume(index),
-            config_map: Some(ConfigMapVolumeSource {
-                name: bundle.config_map.clone(),
-                items: Some(vec![item(&bundle.key, CA_FILE)]),
-                default_mode: Some(READ_ONLY),
-                optional: Some(true),
+        volumes.extend(
+            issuer.ca_bundle.as_ref().map(|bundle| {
+                config_map(ca_volume(index), bundle.config_map.clone(), item(&bundle.key, CA_FILE), true)
             }),
-            ..Volume::default()
-        }));
+        );
     }
     volumes
 }
 
 /// Where the sidecar sees them.
 pub(super) fn mounts(api: &ValidatedApi) -> Vec<VolumeMount> {
-    let mut mounts = vec![mount(POLICY_VOLUME.to_owned(), POLICY_DIR.to_owned())];
+    let mut mounts = vec![
+        mount(POLICY_VOLUME.to_owned(), POLICY_DIR.to_owned()),
+        mount(HINTS_VOLUME.to_owned(), HINTS_DIR.to_owned()),
+    ];
     for (index, issuer) in api.issuers.iter().enumerate() {
         if issuer.client.is_some() {
             mounts.push(mount(credentials_volume(index), format!("{CREDENTIALS_DIR}/{}", issuer.name)));
@@ -70,6 +62,8 @@ pub(super) fn mounts(api: &ValidatedApi) -> Vec<VolumeMount> {
 
 const POLICY_VOLUME: &str = "tollgate-policy";
 
+const HINTS_VOLUME: &str = "tollgate-hints";
+
 /// By position, for an issuer's name may be longer than a volume's.
 fn credentials_volume(index: usize) -> String {
     format!("tollgate-credentials-{index}")
@@ -77,6 +71,19 @@ fn credentials_volume(index: usize) -> String {
 
 fn ca_volume(index: usize) -> String {
     format!("tollgate-ca-{index}")
+}
+
+fn config_map(volume: String, name: String, item: KeyToPath, optional: bool) -> Volume {
+    Volume {
+        name: volume,
+        config_map: Some(ConfigMapVolumeSource {
+            name,
+            items: Some(vec![item]),
+            default_mode: Some(READ_ONLY),
+            optional: Some(optional),
+        }),
+        ..Volume::default()
+    }
 }
 
 fn item(key: &str, path: &str) -> KeyToPath {
