@@ -9,6 +9,7 @@ pub mod access_log;
 mod admin;
 pub mod auth;
 pub mod broker;
+pub mod external;
 pub mod identity;
 pub mod idp;
 mod jose;

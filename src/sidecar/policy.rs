@@ -3,8 +3,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tollgate_contract::{BrokerConfig, PolicyHash, SidecarConfig, names};
+use tollgate_contract::{BrokerConfig, DpopMode, PolicyHash, SidecarConfig, names};
 
+use crate::external::ExternalUrls;
 use crate::path::CleanPath;
 use crate::route::{RouteError, RouteTable, is_scope_token};
 
@@ -22,6 +23,8 @@ pub struct Policy {
     pub hash: PolicyHash,
     /// The compiled rules.
     pub routes: RouteTable,
+    /// How callers reach the API.
+    pub external_urls: ExternalUrls,
     /// Where the app listens.
     pub upstream: SocketAddr,
 }
@@ -49,6 +52,14 @@ pub enum PolicyError {
     Issuer {
         /// Its name.
         issuer: String,
+        /// What is wrong, as the end of a sentence.
+        problem: &'static str,
+    },
+    /// A URL by which callers reach the API.
+    #[error("external URL {url:?} {problem}")]
+    ExternalUrl {
+        /// As written.
+        url: String,
         /// What is wrong, as the end of a sentence.
         problem: &'static str,
     },
@@ -81,6 +92,7 @@ impl Policy {
             return Err(PolicyError::UpstreamPort(port));
         }
         Ok(Self {
+            external_urls: external_urls(&config)?,
             routes: RouteTable::new(&config.routes, config.default_access)?,
             hash: PolicyHash::of(bytes),
             upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
@@ -126,6 +138,19 @@ fn check_issuers(config: &SidecarConfig) -> Result<(), PolicyError> {
 
 fn has_repetition<T: PartialEq>(items: &[T]) -> bool {
     items.iter().enumerate().any(|(at, item)| items[..at].contains(item))
+}
+
+fn external_urls(config: &SidecarConfig) -> Result<ExternalUrls, PolicyError> {
+    let allow_http = config.issuers.iter().any(|issuer| issuer.allow_http);
+    let urls = ExternalUrls::parse(&config.external_urls, allow_http);
+    let urls = urls.map_err(|(url, problem)| PolicyError::ExternalUrl { url, problem })?;
+    match config.issuers.iter().find(|issuer| issuer.dpop != DpopMode::Off) {
+        Some(issuer) if config.external_urls.is_empty() => Err(PolicyError::Issuer {
+            issuer: issuer.name.clone(),
+            problem: "takes DPoP, for which external URLs are needed",
+        }),
+        _ => Ok(urls),
+    }
 }
 
 fn check_broker(broker: &BrokerConfig, config: &SidecarConfig) -> Result<(), &'static str> {
@@ -198,8 +223,8 @@ mod tests {
     fn what_this_version_does_not_know_is_refused() {
         let unknown = refusal(|config| config["futureRule"] = json!(true));
         assert_eq!(unknown.unwrap(), "the configuration is not understood by this version");
-        assert!(refusal(|config| config["routes"][0]["when"] = json!("false")).is_some());
-        assert!(refusal(|config| config["issuers"][0]["dpop"] = json!("Require")).is_some());
+        assert!(refusal(|config| config["routes"][0]["unless"] = json!("false")).is_some());
+        assert!(refusal(|config| config["issuers"][0]["dpop"] = json!("Sometimes")).is_some());
         assert!(refusal(|config| config["defaultAccess"] = json!("Public")).is_some());
         assert!(Policy::from_file(b"").is_err());
     }
@@ -207,7 +232,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_a_sentence() {
         type Change = fn(&mut Value);
-        let table: [(Change, &str); 24] = [
+        let table: [(Change, &str); 27] = [
             (|c| c["name"] = json!("a\"b"), "no DNS label"),
             (|c| c["namespace"] = json!(""), "no DNS label"),
             (|c| c["issuers"] = json!([]), "0 issuers"),
@@ -228,6 +253,12 @@ mod tests {
             (|c| c["tokenBroker"]["issuer"] = json!("other"), "does not exist"),
             (|c| c["tokenBroker"]["defaultScopes"] = json!(["other"]), "not allowed"),
             (|c| c["tokenBroker"]["allowedScopes"] = json!(["items", "a b"]), "RFC 6749"),
+            (
+                |c| c["externalUrls"] = json!(["https://api.acme.test/"]),
+                "\"https://api.acme.test/\" has a trailing slash",
+            ),
+            (|c| c["externalUrls"] = json!(["http://api.acme.test"]), "does not start with https://"),
+            (|c| c["issuers"][0]["dpop"] = json!("Accept"), "for which external URLs are needed"),
             (|c| c["upstream"]["port"] = json!(0), "upstream port 0"),
             (|c| c["upstream"]["port"] = json!(8480), "upstream port 8480"),
             (|c| c["upstream"]["port"] = json!(8481), "upstream port 8481"),

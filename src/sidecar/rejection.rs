@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::reason::Reason;
 
 /// Why a request stops here.
@@ -14,19 +16,28 @@ pub struct Rejection {
     pub detail: &'static str,
     /// For 503 and 429: when to come back.
     pub retry_after: Option<Duration>,
+    /// The nonce that the caller's next DPoP proof must carry (RFC 9449 section 9).
+    pub dpop_nonce: Option<HeaderValue>,
 }
 
 impl Rejection {
     /// A refusal with a sentence of our own.
     #[must_use]
     pub fn new(reason: Reason, detail: &'static str) -> Self {
-        Self { reason, detail, retry_after: None }
+        Self { reason, detail, retry_after: None, dpop_nonce: None }
     }
 
     /// Adds when to come back.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Adds the nonce to use.
+    #[must_use]
+    pub fn dpop_nonce(mut self, nonce: Option<HeaderValue>) -> Self {
+        self.dpop_nonce = nonce;
         self
     }
 }

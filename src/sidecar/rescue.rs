@@ -5,13 +5,16 @@
 //! fault.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
 
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::route::MethodSet;
+
+/// The nonce that proofs must carry (RFC 9449 section 8.1).
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// Turns refusals into answers for one API.
 #[derive(Debug, Clone)]
@@ -66,6 +69,9 @@ impl Rescue {
             // Rounded up: one who comes back when told must not be early.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             insert(headers, header::RETRY_AFTER, &seconds.to_string());
+        }
+        if let Some(nonce) = &rejection.dpop_nonce {
+            headers.insert(DPOP_NONCE, nonce.clone());
         }
         if let Context::Allow(methods) = context {
             insert(headers, header::ALLOW, &methods.to_string());
@@ -202,7 +208,7 @@ fn problem(rejection: &Rejection, status: StatusCode) -> Bytes {
     serde_json::to_vec(&problem).map(Bytes::from).unwrap_or_default()
 }
 
-fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

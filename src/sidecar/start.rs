@@ -18,7 +18,7 @@ use tollgate_runtime::crypto;
 
 use crate::access_log::{AccessLog, AccessLogWriter};
 use crate::admin::Admin;
-use crate::auth::{AuthMetrics, Authenticator};
+use crate::auth::{AuthMetrics, Authenticator, Dpop};
 use crate::broker::{self, Broker, BrokerMetrics};
 use crate::idp::{self, IdpMetrics, Issuers};
 use crate::limits::Limits;
@@ -133,7 +133,8 @@ impl Sidecar {
         // Whatever fails from here on ends the background work.
         let ends_background = background.clone().drop_guard();
         let issuers = Issuers::start(&policy.config, &IdpMetrics::register(&mut registry), &background)?;
-        let authenticator = Authenticator::new(Arc::clone(&issuers), AuthMetrics::register(&mut registry));
+        let dpop = Dpop::new(&policy.config.issuers, &policy.external_urls);
+        let authenticator = Authenticator::new(Arc::clone(&issuers), dpop, AuthMetrics::register(&mut registry));
         let broker_metrics = BrokerMetrics::register(&mut registry);
         let broker = policy.config.token_broker.as_ref();
         let broker = broker.map(|broker| Broker::new(broker, &issuers, broker_metrics)).transpose()?;

@@ -1,9 +1,10 @@
 //! Judges the access token of a request: who it speaks for, or why it is refused. Reads top-down: the header, the
 //! remembered verdict, then by the issuer's mode the local check, the issuer's word, or both. It evaluates no policy.
 
-mod bearer;
 mod claims;
+mod credentials;
 mod decision_cache;
+mod dpop;
 mod introspection;
 mod jwt;
 mod metrics;
@@ -12,16 +13,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 use tollgate_contract::ValidationMode;
 use tracing::debug;
 
+pub use self::credentials::Scheme;
+pub use self::dpop::Dpop;
 pub use self::metrics::AuthMetrics;
 
-use self::bearer::Credentials;
 use self::claims::Rules;
+use self::credentials::Credentials;
 use self::decision_cache::{Decision, DecisionCache};
+use self::dpop::Sent;
 use self::introspection::{Introspector, Known, expiry};
 use self::jwt::{Jws, Shape};
 use crate::identity::Identity;
@@ -34,7 +38,17 @@ pub struct Authenticator {
     issuers: Arc<Issuers>,
     decisions: Arc<DecisionCache>,
     introspector: Introspector,
+    dpop: Dpop,
     metrics: AuthMetrics,
+}
+
+/// A request whose token is good and in the right hands.
+#[derive(Debug)]
+pub struct Admission {
+    /// Whom the token speaks for.
+    pub identity: Arc<Identity>,
+    /// A new nonce for the caller's DPoP proofs, to go out with the answer.
+    pub dpop_nonce: Option<HeaderValue>,
 }
 
 /// What a caller presents with a request, for credentials to be found in and bound to.
@@ -44,6 +58,8 @@ pub struct Presented<'a> {
     pub method: &'a Method,
     /// The path as received.
     pub path: &'a str,
+    /// The query as received.
+    pub query: Option<&'a str>,
     /// The request's headers.
     pub headers: &'a HeaderMap,
     /// Who is asking, as far as the network says.
@@ -71,27 +87,33 @@ struct Sound {
 impl Authenticator {
     /// Judges tokens of these issuers.
     #[must_use]
-    pub fn new(issuers: Arc<Issuers>, metrics: AuthMetrics) -> Self {
+    pub fn new(issuers: Arc<Issuers>, dpop: Dpop, metrics: AuthMetrics) -> Self {
         let decisions = Arc::new(DecisionCache::new());
         let introspector = Introspector::new(Arc::clone(&decisions), metrics.clone());
-        Self { issuers, decisions, introspector, metrics }
+        Self { issuers, decisions, introspector, dpop, metrics }
     }
 
-    /// Whom the request's token speaks for.
+    /// Whom the request's token speaks for, if it came from whom it is bound to.
     ///
     /// # Errors
     /// Why it is refused, or why it could not be judged.
-    pub async fn authenticate(&self, presented: Presented<'_>, now: SystemTime) -> Result<Arc<Identity>, Rejection> {
-        let credentials = Credentials::of(presented.headers)?;
+    pub async fn authenticate(&self, presented: Presented<'_>, now: SystemTime) -> Result<Admission, Rejection> {
+        let credentials = Credentials::of(&presented)?;
+        let scheme = credentials.scheme();
+        self.dpop.check_scheme(scheme)?;
         let digest = TokenDigest::of(credentials.bytes());
-        if let Some(identity) = self.decisions.find(&digest, now) {
+        let identity = if let Some(identity) = self.decisions.find(&digest, now) {
             self.metrics.cache_hits.inc();
-            return Ok(identity);
-        }
-        let token = credentials.token()?;
-        self.metrics.cache_misses.inc();
-        // Boxed: the way through the caches stays small, and only this one is long.
-        Box::pin(self.judge(Asked { token, digest, now, arrival: Instant::now(), from: presented.from })).await
+            identity
+        } else {
+            let token = credentials.token()?;
+            self.metrics.cache_misses.inc();
+            // Boxed: the way through the caches stays small, and only this one is long.
+            Box::pin(self.judge(Asked { token, digest, now, arrival: Instant::now(), from: presented.from })).await?
+        };
+        // A remembered verdict says nothing about who sends the token this time.
+        let dpop_nonce = self.dpop.check(&identity, &Sent { scheme, token: digest, presented, now })?;
+        Ok(Admission { identity, dpop_nonce })
     }
 
     async fn judge(&self, asked: Asked<'_>) -> Result<Arc<Identity>, Rejection> {

@@ -12,6 +12,11 @@ impl TokenDigest {
         bytes.copy_from_slice(digest(&SHA256, token).as_ref());
         Self(bytes)
     }
+
+    /// Its octets.
+    pub(crate) fn octets(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 #[cfg(test)]

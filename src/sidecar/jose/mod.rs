@@ -11,4 +11,4 @@ pub(crate) use tollgate_contract::Algorithm;
 
 pub(crate) use self::compact::{Compact, CompactError};
 pub(crate) use self::json::Object;
-pub(crate) use self::jwk::PublicKey;
+pub(crate) use self::jwk::{JwkError, PublicKey};

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::Drain;
 use super::flight::{Answer, AnswerBody, Flight, Observer};
 use super::head::{self, Refusal};
-use crate::auth::{Authenticator, Presented};
+use crate::auth::{Admission, Authenticator, Presented};
 use crate::broker::Broker;
 use crate::identity::Identity;
 use crate::limits::Limits;
@@ -24,7 +24,7 @@ use crate::policy::Policy;
 use crate::proxy::{self, Outgoing, Peer, Proxy};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
-use crate::rescue::{Context, Rescue};
+use crate::rescue::{self, Context, Rescue};
 use crate::route::{MethodSet, Requirement, Verdict};
 
 /// A token request is a short form.
@@ -89,8 +89,15 @@ impl Gate {
         }
         let verdict = self.shared.policy.routes.judge(&path, &parts.method);
         flight.place = Place::Route(verdict.route);
-        let identity = self.admit(&verdict, &parts, peer, flight).await?;
-        self.forward(parts, body, host, peer, request_id, identity.as_deref(), flight).await
+        let (identity, dpop_nonce) = match self.admit(&verdict, &parts, peer, flight).await? {
+            Some(Admission { identity, dpop_nonce }) => (Some(identity), dpop_nonce),
+            None => (None, None),
+        };
+        let mut response = self.forward(parts, body, host, peer, request_id, identity.as_deref(), flight).await?;
+        if let Some(nonce) = dpop_nonce {
+            response.headers_mut().insert(rescue::DPOP_NONCE, nonce);
+        }
+        Ok(response)
     }
 
     /// Whether the request may go on, and for whom.
@@ -100,7 +107,7 @@ impl Gate {
         parts: &Parts,
         peer: &Peer,
         flight: &mut Flight,
-    ) -> Result<Option<Arc<Identity>>, Refusal<'_>> {
+    ) -> Result<Option<Admission>, Refusal<'_>> {
         let plain = |reason, detail| (Rejection::new(reason, detail), Context::None);
         match verdict.requirement {
             Requirement::Nothing => return Ok(None),
@@ -108,23 +115,24 @@ impl Gate {
             Requirement::Token => {}
         }
         let path = head::path(&parts.uri).unwrap_or_default();
-        let presented = Presented { method: &parts.method, path, headers: &parts.headers, from: peer.ip };
-        let identity = self
+        let presented =
+            Presented { method: &parts.method, path, query: parts.uri.query(), headers: &parts.headers, from: peer.ip };
+        let admission = self
             .shared
             .authenticator
             .authenticate(presented, SystemTime::now())
             .await
             .map_err(|rejection| (rejection, Context::Credentials))?;
-        flight.identified(&identity);
+        flight.identified(&admission.identity);
         if let Some(allow) = verdict.method_mismatch {
             let rejection = Rejection::new(Reason::MethodNotAllowed, "No route takes this method on this path.");
             return Err((rejection, Context::Allow(allow)));
         }
-        if let Err(missing) = self.shared.policy.routes.authorize(verdict, &identity) {
+        if let Err(missing) = self.shared.policy.routes.authorize(verdict, &admission.identity) {
             let rejection = Rejection::new(Reason::InsufficientScope, "The token lacks a scope that this path needs.");
             return Err((rejection, Context::Scope(missing.0)));
         }
-        Ok(Some(identity))
+        Ok(Some(admission))
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one fact about the request, used once")]
