@@ -4,6 +4,7 @@ pub mod apiserver;
 pub mod browser;
 pub mod forward;
 pub mod issuer;
+pub mod keys;
 pub mod kubernetes;
 pub mod load;
 pub mod mint;

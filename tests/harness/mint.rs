@@ -1,72 +1,49 @@
-//! Makes access tokens, good and hostile ones. RSA keys are generated once a process; no secret is committed. It decides
-//! nothing.
+//! Makes access tokens, good and hostile ones. It decides nothing.
 
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RsaEncoding};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
+use tollgate_contract::Algorithm;
+
+use crate::keys::KeyPair;
 
 /// A signing key with its id.
 pub struct SigningKey {
     /// Its id; 43 characters, as Okta's are.
     pub kid: &'static str,
     pair: KeyPair,
-    /// Modulus and exponent, as a JWK has them.
-    pub public: (String, String),
 }
 
 /// The key that issuers of this process publish first.
 pub fn signing_key() -> &'static SigningKey {
     static KEY: OnceLock<SigningKey> = OnceLock::new();
-    KEY.get_or_init(|| SigningKey::generate("k1-current-pTFzYqkQ0wWxoLhVv2nGZ9sJ7dRbE4aK"))
+    KEY.get_or_init(|| SigningKey::generate("k1-current-pTFzYqkQ0wWxoLhVv2nGZ9sJ7dRbE4aK", Algorithm::Rs256))
 }
 
 /// Another key: the next in a rotation, another issuer's, or a forger's.
 pub fn other_key() -> &'static SigningKey {
     static KEY: OnceLock<SigningKey> = OnceLock::new();
-    KEY.get_or_init(|| SigningKey::generate("k2-another-mW3cXe8uB5tHnKfD1yQjR6gLzS0vPaO"))
+    KEY.get_or_init(|| SigningKey::generate("k2-another-mW3cXe8uB5tHnKfD1yQjR6gLzS0vPaO", Algorithm::Rs256))
 }
 
 impl SigningKey {
-    fn generate(kid: &'static str) -> Self {
-        let pair = KeyPair::generate(KeySize::Rsa2048).expect("an RSA key");
-        // RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER } (RFC 8017 appendix A.1.1)
-        let (sequence, _) = element(pair.public_key().as_ref());
-        let (modulus, rest) = element(sequence);
-        let (exponent, _) = element(rest);
-        let coded = |number: &[u8]| URL_SAFE_NO_PAD.encode(number.strip_prefix(&[0]).unwrap_or(number));
-        let public = (coded(modulus), coded(exponent));
-        Self { kid, pair, public }
+    /// A new key, for one algorithm.
+    pub fn generate(kid: &'static str, algorithm: Algorithm) -> Self {
+        Self { kid, pair: KeyPair::generate(algorithm) }
     }
 
     /// As issuers publish it.
     pub fn jwk(&self) -> Value {
-        let (n, e) = &self.public;
-        json!({"kty": "RSA", "alg": "RS256", "kid": self.kid, "use": "sig", "e": e, "n": n})
+        self.pair.jwk(self.kid)
     }
 
-    fn sign(&self, encoding: &'static dyn RsaEncoding, message: &[u8]) -> Vec<u8> {
-        let mut signature = vec![0; self.pair.public_modulus_len()];
-        self.pair.sign(encoding, &SystemRandom::new(), message, &mut signature).expect("a signature");
-        signature
+    /// Its own algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.pair.algorithm()
     }
-}
-
-/// The content of the first DER element, and what follows it.
-fn element(der: &[u8]) -> (&[u8], &[u8]) {
-    let (length, header) = match der[1] {
-        short @ 0..0x80 => (usize::from(short), 2),
-        long => {
-            let octets = usize::from(long & 0x7f);
-            (der[2..2 + octets].iter().fold(0, |length, octet| length << 8 | usize::from(*octet)), 2 + octets)
-        }
-    };
-    (&der[header..header + length], &der[header + length..])
 }
 
 /// A token in the making. Starts as one that Okta would mint: header with `alg` and `kid`, Okta's claims.
@@ -123,43 +100,46 @@ impl Token {
         self.signed_by(signing_key())
     }
 
+    /// As an issuer with this key mints it: the header names the key and its algorithm.
+    pub fn minted_by(&self, key: &SigningKey) -> String {
+        let algorithm = json!(key.algorithm().as_str());
+        self.clone().header("kid", json!(key.kid)).header("alg", algorithm).signed_by(key)
+    }
+
     /// Signed by this key, whatever the header says.
     pub fn signed_by(&self, key: &SigningKey) -> String {
-        self.signed_with(key, &RSA_PKCS1_SHA256)
+        self.signed_with(key, key.algorithm())
     }
 
-    /// Signed with RSASSA-PKCS1 and SHA-512, whatever the header says.
-    pub fn signed_sha512(&self) -> String {
-        self.signed_with(signing_key(), &RSA_PKCS1_SHA512)
+    /// Signed by this RSA key with this RSA algorithm, whatever the header says.
+    pub fn signed_with(&self, key: &SigningKey, algorithm: Algorithm) -> String {
+        let input = self.signing_input();
+        let signature = key.pair.sign(algorithm, input.as_bytes());
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// Signed with RSASSA-PSS and SHA-256, whatever the header says.
-    pub fn signed_pss(&self) -> String {
-        self.signed_with(signing_key(), &RSA_PSS_SHA256)
-    }
-
-    fn signed_with(&self, key: &SigningKey, encoding: &'static dyn RsaEncoding) -> String {
-        let text = |members: &Map<_, _>| Value::Object(members.clone()).to_string();
-        sign_raw(&text(&self.header), &text(&self.claims), key, encoding)
-    }
-
-    /// With an HMAC-SHA-256 over the published key's modulus: the classic confusion of algorithms.
-    pub fn signed_hs256(&self) -> String {
-        let text = |members: &Map<_, _>| URL_SAFE_NO_PAD.encode(Value::Object(members.clone()).to_string());
-        let input = format!("{}.{}", text(&self.header), text(&self.claims));
-        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, signing_key().public.0.as_bytes());
+    /// With an HMAC-SHA-256 under a secret that everybody knows: the classic confusion of algorithms.
+    pub fn signed_hmac(&self, secret: &[u8]) -> String {
+        let input = self.signing_input();
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(aws_lc_rs::hmac::sign(&key, input.as_bytes())))
     }
+
+    fn signing_input(&self) -> String {
+        let text = |members: &Map<_, _>| Value::Object(members.clone()).to_string();
+        signing_input(text(&self.header).as_bytes(), text(&self.claims).as_bytes())
+    }
 }
 
-/// Signs any header and payload texts with the published key.
-pub fn sign_text(header: &str, payload: &str) -> String {
-    sign_raw(header, payload, signing_key(), &RSA_PKCS1_SHA256)
+/// Signs any header and payload with the published key.
+pub fn sign_raw(header: &[u8], payload: &[u8]) -> String {
+    let input = signing_input(header, payload);
+    let signature = signing_key().pair.sign(Algorithm::Rs256, input.as_bytes());
+    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn sign_raw(header: &str, payload: &str, key: &SigningKey, encoding: &'static dyn RsaEncoding) -> String {
-    let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-    format!("{input}.{}", URL_SAFE_NO_PAD.encode(key.sign(encoding, input.as_bytes())))
+fn signing_input(header: &[u8], payload: &[u8]) -> String {
+    format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
 }
 
 fn put(members: &mut Map<String, Value>, name: &str, value: Value) {

@@ -195,7 +195,8 @@ async fn an_active_answer_is_checked_before_it_counts() {
         ("an ID token by its id", json!({"jti": "ID.123"}), "wrong_token_type"),
         ("an ID token by its audience", json!({"aud": "0oaApi"}), "wrong_token_type"),
         ("no id", json!({"jti": null}), "wrong_token_type"),
-        ("bound", json!({"cnf": {"jkt": "x"}}), "sender_mismatch"),
+        ("bound", json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}), "sender_mismatch"),
+        ("bound to no thumbprint", json!({"cnf": {"jkt": "x"}}), "malformed_token"),
         ("DPoP", json!({"token_type": "DPoP"}), "sender_mismatch"),
         ("scope a number", json!({"scope": 1}), "malformed_token"),
     ];
@@ -229,7 +230,7 @@ async fn what_is_certainly_bad_costs_no_question() {
         ("expired", good.clone().claim("exp", json!(now - 61)).signed(), "expired"),
         ("audience", good.clone().claim("aud", json!("api://other")).signed(), "audience_mismatch"),
         ("issuer", good.clone().claim("iss", json!("https://evil.example")).signed(), "issuer_mismatch"),
-        ("bound", good.clone().claim("cnf", json!({"jkt": "x"})).signed(), "sender_mismatch"),
+        ("bound to a certificate", good.clone().claim("cnf", json!({"x5t#S256": "x"})).signed(), "sender_mismatch"),
     ] {
         assert_eq!(world.get(&token).await.verdict(), (401, reason), "{name}");
     }

@@ -5,14 +5,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 use serde_json::Value;
+use tollgate_contract::TokenProfile;
 
-use crate::identity::{Identity, IdentityHeaders, Scopes};
-use crate::jose::json::Object;
+use crate::identity::{Identity, IdentityHeaders, Scopes, Thumbprint};
+use crate::jose::Object;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 
-/// Okta's access tokens live 24 h at most; one that lives longer was not made for this.
-const LONGEST_LIFE: f64 = 24.0 * 60.0 * 60.0;
+/// Claims that other kinds of JWT have and access tokens never: ID tokens (OpenID Connect Core sections 2, 3.3.2.11 and
+/// FAPI), introspection answers (RFC 9701 section 5).
+const OF_OTHER_KINDS: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "token_introspection"];
+
+/// What RFC 9068 section 2.2 requires beside `iss`, which chose the issuer.
+const REQUIRED_BY_RFC_9068: [&str; 6] = ["exp", "aud", "sub", "client_id", "iat", "jti"];
 
 /// What the policy wants of an issuer's tokens.
 #[derive(Debug, Clone)]
@@ -21,6 +26,10 @@ pub(crate) struct Rules<'a> {
     pub(crate) audiences: &'a [String],
     /// Tolerated clock difference.
     pub(crate) clock_skew: Duration,
+    /// From `iat` to `exp` at most.
+    pub(crate) max_lifetime: Duration,
+    /// What an access token has to hold.
+    pub(crate) profile: TokenProfile,
     /// This API's own client, whose id as an audience means an ID token.
     pub(crate) own_client: Option<String>,
     /// Whether the issuer's access tokens carry Okta's `jti` form.
@@ -38,6 +47,7 @@ pub(crate) struct Facts {
     client_id: Option<String>,
     scopes: Scopes,
     expires_at: u64,
+    bound_to: Option<Thumbprint>,
 }
 
 type Judgement<T> = Result<T, Rejection>;
@@ -61,29 +71,41 @@ impl Claims {
     /// Judges the claims of an access token whose `iss` is this issuer.
     pub(crate) fn judge_token(&self, rules: &Rules<'_>, now: SystemTime) -> Judgement<Facts> {
         self.check_kind(rules, false)?;
+        self.check_profile(rules.profile)?;
         let expires_at = self.check_times(rules, now)?;
         self.check_lifetime(expires_at, rules, now)?;
         self.check_audience(rules)?;
-        self.check_unbound()?;
         self.facts(expires_at)
     }
 
     /// Judges the members of an introspection answer that says `active: true` (RFC 7662 section 4: the answer is not
-    /// the last word).
-    pub(crate) fn judge_answer(&self, issuer: &str, rules: &Rules<'_>, now: SystemTime) -> Judgement<Facts> {
+    /// the last word). `bound_to` is the key that the token itself names; the answer need not repeat it.
+    pub(crate) fn judge_answer(
+        &self,
+        issuer: &str,
+        bound_to: Option<Thumbprint>,
+        rules: &Rules<'_>,
+        now: SystemTime,
+    ) -> Judgement<Facts> {
         if self.text("iss")?.is_some_and(|iss| iss != issuer) {
             return Err(Rejection::new(Reason::IssuerMismatch, "The token is of another issuer."));
-        }
-        match self.text("token_type")? {
-            Some(kind) if kind.eq_ignore_ascii_case("DPoP") => return Err(bound()),
-            Some(kind) if !kind.eq_ignore_ascii_case("Bearer") => return Err(no_access_token()),
-            _ => {}
         }
         self.check_kind(rules, rules.okta)?;
         let expires_at = self.check_times(rules, now)?;
         self.check_audience(rules)?;
-        self.check_unbound()?;
-        self.facts(expires_at)
+        let mut facts = self.facts(expires_at)?;
+        if let Some(key) = bound_to
+            && facts.bound_to.replace(key).is_some_and(|other| other != key)
+        {
+            return Err(bound_elsewhere());
+        }
+        match self.text("token_type")? {
+            Some(kind) if kind.eq_ignore_ascii_case("DPoP") && facts.bound_to.is_none() => Err(bound_elsewhere()),
+            Some(kind) if !["Bearer", "DPoP"].iter().any(|one| kind.eq_ignore_ascii_case(one)) => {
+                Err(no_access_token())
+            }
+            _ => Ok(facts),
+        }
     }
 
     /// What even an unverified token shows to be certainly refused by its issuer or by us.
@@ -94,13 +116,15 @@ impl Claims {
         if self.0.contains_key("aud") {
             self.check_audience(rules)?;
         }
-        self.check_unbound()
+        self.confirmation().map(|_| ())
     }
 
     /// ID tokens are signed with the same keys, and introspection calls refresh and ID tokens active too: tell them by
     /// their own claims and, at Okta, by `jti`. `strictly` wants Okta's form of an access token's `jti` to be there.
+    /// Security events and logout tokens carry an object `events` (RFC 8417 section 2.2).
     fn check_kind(&self, rules: &Rules<'_>, strictly: bool) -> Judgement<()> {
-        let of_id_token = ["nonce", "at_hash", "c_hash", "s_hash"].iter().any(|name| self.0.contains_key(*name));
+        let of_another_kind = OF_OTHER_KINDS.iter().any(|name| self.0.contains_key(*name))
+            || self.0.get("events").is_some_and(Value::is_object);
         let jti = self.text("jti")?;
         let known_other = jti.is_some_and(|jti| jti.starts_with("ID.") || jti.starts_with("RT."));
         let not_okta_access = strictly && !jti.is_some_and(|jti| jti.starts_with("AT."));
@@ -108,7 +132,19 @@ impl Claims {
             Some(own) => self.audience()?.contains(&own.as_str()),
             None => false,
         };
-        if of_id_token || known_other || not_okta_access || for_our_client { Err(no_access_token()) } else { Ok(()) }
+        if of_another_kind || known_other || not_okta_access || for_our_client {
+            return Err(no_access_token());
+        }
+        Ok(())
+    }
+
+    fn check_profile(&self, profile: TokenProfile) -> Judgement<()> {
+        let complete = || REQUIRED_BY_RFC_9068.iter().all(|name| self.0.contains_key(*name));
+        match profile {
+            TokenProfile::Rfc9068 if !complete() => Err(malformed("The token lacks a claim that RFC 9068 requires.")),
+            TokenProfile::Rfc9068 => self.text("client_id").map(|_| ()),
+            TokenProfile::Okta => Ok(()),
+        }
     }
 
     /// `exp` is required; `nbf` and `iat` must not lie ahead. Returns `exp`.
@@ -128,8 +164,8 @@ impl Claims {
 
     fn check_lifetime(&self, exp: f64, rules: &Rules<'_>, now: SystemTime) -> Judgement<()> {
         let from = self.time("iat")?.unwrap_or(seconds(now) + rules.clock_skew.as_secs_f64());
-        if exp - from > LONGEST_LIFE {
-            return Err(malformed("The token lives longer than 24 hours, which no access token may."));
+        if exp - from > rules.max_lifetime.as_secs_f64() {
+            return Err(malformed("The token lives longer than this API allows."));
         }
         Ok(())
     }
@@ -143,12 +179,17 @@ impl Claims {
         }
     }
 
-    /// A token bound to a key or certificate is never a bearer token (RFC 9449 section 7.2, RFC 8705 section 3).
-    fn check_unbound(&self) -> Judgement<()> {
-        match self.0.get("cnf") {
-            None => Ok(()),
-            Some(Value::Object(_)) => Err(bound()),
-            Some(_) => Err(malformed("The token's confirmation (cnf) is not an object.")),
+    /// The key that the token is bound to (RFC 9449 section 6.1). One that is bound to a certificate (RFC 8705 section 3)
+    /// or by other means (RFC 7800) is nobody's to use here, for the proof of it cannot be seen.
+    pub(crate) fn confirmation(&self) -> Judgement<Option<Thumbprint>> {
+        let Some(cnf) = self.0.get("cnf") else { return Ok(None) };
+        let cnf = cnf.as_object().ok_or_else(|| malformed("The token's confirmation (cnf) is not an object."))?;
+        match cnf.get("jkt") {
+            Some(jkt) if cnf.len() == 1 => {
+                let thumbprint = jkt.as_str().and_then(Thumbprint::parse);
+                thumbprint.map(Some).ok_or_else(|| malformed("The token's key thumbprint (jkt) is none."))
+            }
+            _ => Err(bound_elsewhere()),
         }
     }
 
@@ -166,6 +207,7 @@ impl Claims {
             scopes: self.scopes()?,
             // Whole seconds; a negative or endless time has been refused before.
             expires_at: expires_at as u64,
+            bound_to: self.confirmation()?,
         })
     }
 
@@ -217,7 +259,7 @@ impl Claims {
 impl Facts {
     /// The identity for requests; refused when a value could not stand in a header unchanged.
     pub(crate) fn into_identity(self, issuer: &str, issuer_header: &HeaderValue) -> Judgement<Identity> {
-        let Self { subject, client_id, scopes, expires_at } = self;
+        let Self { subject, client_id, scopes, expires_at, bound_to } = self;
         let words: Vec<&str> = scopes.iter().collect();
         if words.iter().any(|word| word.contains(' ')) {
             return Err(malformed("A scope of the token holds a space."));
@@ -234,7 +276,7 @@ impl Facts {
             client_id: client_id.map(Into::into),
             scopes,
             expires_at,
-            bound_to: None,
+            bound_to,
             headers,
         })
     }
@@ -261,8 +303,8 @@ fn no_access_token() -> Rejection {
     Rejection::new(Reason::WrongTokenType, "The token is no access token.")
 }
 
-fn bound() -> Rejection {
-    let detail = "The token is bound to a key or certificate and was sent without proof of it.";
+fn bound_elsewhere() -> Rejection {
+    let detail = "The token is bound to something of its sender that cannot be seen here.";
     Rejection::new(Reason::SenderMismatch, detail)
 }
 

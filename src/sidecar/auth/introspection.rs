@@ -14,7 +14,7 @@ use super::claims::Claims;
 use super::decision_cache::{Decision, DecisionCache};
 use super::metrics::AuthMetrics;
 use super::{Asked, rules};
-use crate::identity::Identity;
+use crate::identity::{Identity, Thumbprint};
 use crate::idp::{IdpError, Issuer, Key, SingleFlight, Standing, TokenDigest};
 use crate::jose::Object;
 use crate::reason::Reason;
@@ -34,8 +34,11 @@ const UNANSWERED_FOR: Duration = Duration::from_secs(1);
 /// What is already known of a token that its issuer is asked about.
 #[derive(Clone)]
 pub(crate) enum Known {
-    /// Nothing.
-    Nothing,
+    /// Nothing for certain.
+    Nothing {
+        /// The key that it says it is bound to: nobody could take that out of a good token, and an answer may omit it.
+        bound_to: Option<Thumbprint>,
+    },
     /// Signature and claims are good under the issuer's key, until the token expires.
     Sound {
         /// What its claims say.
@@ -119,7 +122,7 @@ impl Question {
         match &self.known {
             _ if self.earlier.is_some() || self.issuer.issued().holds(&self.digest) => Standing::Known,
             Known::Sound { .. } => Standing::Sound,
-            Known::Nothing => Standing::Stranger(self.from),
+            Known::Nothing { .. } => Standing::Stranger(self.from),
         }
     }
 }
@@ -190,7 +193,7 @@ impl Shared {
                 let end = expiry(identity).filter(|_| inactive).map(|exp| exp + issuer.clock_skew());
                 self.refused_sound.insert(*digest, refusal(end.unwrap_or(shortly)));
             }
-            Known::Nothing => self.refused.insert(*digest, refusal(shortly)),
+            Known::Nothing { .. } => self.refused.insert(*digest, refusal(shortly)),
         }
     }
 
@@ -238,14 +241,24 @@ fn judge(question: &Question, answer: Option<Object>) -> Result<Decision, Reject
     let Some(members) = answer else {
         return Err(Rejection::new(Reason::Inactive, "The authorization server says that the token is not active."));
     };
-    let facts = Claims::new(members).judge_answer(issuer.url(), &rules(issuer), *now)?;
+    let bound_to = match known {
+        Known::Nothing { bound_to } => *bound_to,
+        Known::Sound { identity, .. } => identity.bound_to,
+    };
+    let facts = Claims::new(members).judge_answer(issuer.url(), bound_to, &rules(issuer), *now)?;
     let answered = Arc::new(facts.into_identity(issuer.name(), issuer.url_header())?);
     let fresh_until = *now + issuer.introspection_cache();
     // Never past the token's expiry, by the answer as well as by its own claims.
     let mut ends = expiry(&answered).unwrap_or(fresh_until);
     let (identity, key) = match known {
-        Known::Nothing => (answered, None),
+        Known::Nothing { .. } => (answered, None),
         Known::Sound { identity, key, answer_speaks } => {
+            if identity.bound_to != answered.bound_to && !answer_speaks {
+                return Err(Rejection::new(
+                    Reason::SenderMismatch,
+                    "The token does not say what its issuer says binds it.",
+                ));
+            }
             ends = expiry(identity).map_or(ends, |exp| exp.min(ends));
             (if *answer_speaks { answered } else { Arc::clone(identity) }, Some(Arc::clone(key)))
         }

@@ -1,6 +1,8 @@
 //! Reads a signed token (RFC 7519 in RFC 7515's compact form) and says what its header is worth. Pure: keys and allowed
 //! algorithms are given, the claims are `claims`' matter.
 
+use tollgate_contract::TokenProfile;
+
 use super::claims::Claims;
 use crate::idp::{Key, LONGEST_KID};
 use crate::jose::{Algorithm, Compact, CompactError, json};
@@ -54,8 +56,8 @@ impl<'a> Jws<'a> {
     }
 
     /// The algorithm, if the header is one of an access token that we know how to check.
-    pub(crate) fn check_header(&self, allowed: &[Algorithm]) -> Result<Algorithm, Rejection> {
-        self.check_type()?;
+    pub(crate) fn check_header(&self, allowed: &[Algorithm], profile: TokenProfile) -> Result<Algorithm, Rejection> {
+        self.check_type(profile)?;
         let algorithm = self.algorithm(allowed)?;
         match self.compact.header().get("kid") {
             None => Ok(algorithm),
@@ -66,13 +68,20 @@ impl<'a> Jws<'a> {
         }
     }
 
-    /// Okta's access tokens carry no `typ`, RFC 9068's `at+jwt`; other JWTs of the same issuer say what they are.
-    fn check_type(&self) -> Result<(), Rejection> {
-        let Some(kind) = self.compact.header().get("typ") else { return Ok(()) };
-        let kind = kind.as_str().ok_or_else(|| malformed("The token's type is not a string."))?;
-        let kind = kind.to_ascii_lowercase();
-        match kind.strip_prefix("application/").unwrap_or(&kind) {
-            "jwt" | "at+jwt" => Ok(()),
+    /// Okta's access tokens carry no `typ`, RFC 9068's `at+jwt`; other JWTs of the same issuer say what they are. Media
+    /// types are compared without case, and `application/` may be left out (RFC 7515 section 4.1.9).
+    fn check_type(&self, profile: TokenProfile) -> Result<(), Rejection> {
+        let typ = match self.compact.header().get("typ") {
+            None => None,
+            Some(typ) => Some(typ.as_str().ok_or_else(|| malformed("The token's type is not a string."))?),
+        };
+        let typ = typ.map(str::to_ascii_lowercase);
+        match (profile, typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ))) {
+            (_, Some("at+jwt")) | (TokenProfile::Okta, None | Some("jwt")) => Ok(()),
+            (TokenProfile::Rfc9068, None) => Err(Rejection::new(
+                Reason::WrongTokenType,
+                "The token's header does not say that it is an access token.",
+            )),
             _ => Err(Rejection::new(Reason::WrongTokenType, "The token's header says that it is no access token.")),
         }
     }
@@ -113,7 +122,12 @@ mod tests {
     }
 
     fn reason(token: &str) -> Option<Reason> {
-        Jws::parse(token).and_then(|jws| jws.check_header(&[Algorithm::Rs256])).err().map(|rejection| rejection.reason)
+        reason_under(TokenProfile::Okta, token)
+    }
+
+    fn reason_under(profile: TokenProfile, token: &str) -> Option<Reason> {
+        let header = Jws::parse(token).and_then(|jws| jws.check_header(&[Algorithm::Rs256], profile));
+        header.err().map(|rejection| rejection.reason)
     }
 
     #[test]
@@ -179,6 +193,23 @@ mod tests {
         ];
         for (header, expected) in cases {
             assert_eq!(reason(&token(header, CLAIMS)), Some(expected), "{header}");
+        }
+    }
+
+    #[test]
+    fn rfc_9068_takes_its_own_type_only() {
+        for (header, expected) in [
+            (r#"{"alg":"RS256","typ":"at+jwt"}"#, None),
+            (r#"{"alg":"RS256","typ":"AT+JWT"}"#, None),
+            (r#"{"alg":"RS256","typ":"application/at+jwt"}"#, None),
+            (r#"{"alg":"RS256"}"#, Some(Reason::WrongTokenType)),
+            (r#"{"alg":"RS256","typ":"JWT"}"#, Some(Reason::WrongTokenType)),
+            (r#"{"alg":"RS256","typ":"dpop+jwt"}"#, Some(Reason::WrongTokenType)),
+            (r#"{"alg":"RS256","typ":"text/at+jwt"}"#, Some(Reason::WrongTokenType)),
+            (r#"{"alg":"RS256","typ":["at+jwt"]}"#, Some(Reason::MalformedToken)),
+            (r#"{"alg":"none","typ":"at+jwt"}"#, Some(Reason::UnsupportedAlgorithm)),
+        ] {
+            assert_eq!(reason_under(TokenProfile::Rfc9068, &token(header, CLAIMS)), expected, "{header}");
         }
     }
 

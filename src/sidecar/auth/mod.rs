@@ -132,7 +132,7 @@ impl Authenticator {
         };
         // What we cannot read may still mean something to the issuer that judges its tokens alone.
         match self.judge_of_opaque_tokens() {
-            Some(issuer) => self.introspector.ask(issuer, asked, Known::Nothing).await,
+            Some(issuer) => self.introspector.ask(issuer, asked, Known::Nothing { bound_to: None }).await,
             None => Err(unreadable),
         }
     }
@@ -166,7 +166,8 @@ impl Authenticator {
                 self.introspector.ask(issuer, asked, known).await
             }
             ValidationMode::Introspection => {
-                let known = if issuer.is_org_server() { Known::Nothing } else { look_at(issuer, asked, jws)? };
+                let unread = Known::Nothing { bound_to: None };
+                let known = if issuer.is_org_server() { unread } else { look_at(issuer, asked, jws)? };
                 self.introspector.ask(issuer, asked, known).await
             }
         }
@@ -197,7 +198,7 @@ impl Authenticator {
 /// Header, claims, then signature: a token that is refused anyway costs no signature check, and above all no fetch of
 /// keys.
 async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Sound, Rejection> {
-    let algorithm = jws.check_header(issuer.algorithms())?;
+    let algorithm = jws.check_header(issuer.algorithms(), issuer.token_profile())?;
     let facts = jws.claims.judge_token(&rules(issuer), asked.now)?;
     let identity = facts.into_identity(issuer.name(), issuer.url_header())?;
     let set = issuer.keys().holding(jws.kid(), asked.arrival).await.map_err(|missing| no_key(&missing))?;
@@ -211,20 +212,21 @@ async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Resu
 fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Known, Rejection> {
     let rules = rules(issuer);
     jws.claims.refuse_certainly_bad(&rules, asked.now)?;
+    let unverified = Known::Nothing { bound_to: jws.claims.confirmation()? };
     let set = issuer.keys().current();
     let mut candidates = set.candidates(jws.kid()).peekable();
-    let Ok(algorithm) = jws.algorithm(issuer.algorithms()) else { return Ok(Known::Nothing) };
+    let Ok(algorithm) = jws.algorithm(issuer.algorithms()) else { return Ok(unverified) };
     if jws.kid().is_none() || candidates.peek().is_none() {
-        return Ok(Known::Nothing);
+        return Ok(unverified);
     }
     let key = candidates.find(|key| jws.is_signed_by(key, algorithm)).ok_or_else(bad_signature)?;
     let identity = jws
-        .check_header(issuer.algorithms())
+        .check_header(issuer.algorithms(), issuer.token_profile())
         .and_then(|_| jws.claims.judge_token(&rules, asked.now))
         .and_then(|facts| facts.into_identity(issuer.name(), issuer.url_header()));
     Ok(match identity {
         Ok(identity) => Known::Sound { identity: Arc::new(identity), key: Arc::clone(key), answer_speaks: true },
-        Err(_) => Known::Nothing,
+        Err(_) => unverified,
     })
 }
 
@@ -233,6 +235,8 @@ fn rules(issuer: &Issuer) -> Rules<'_> {
     Rules {
         audiences: issuer.audiences(),
         clock_skew: issuer.clock_skew(),
+        max_lifetime: issuer.max_token_lifetime(),
+        profile: issuer.token_profile(),
         own_client: issuer.own_client_id(),
         okta: issuer.mints_okta_tokens(),
     }

@@ -31,7 +31,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tollgate_contract::{
-    ClientAuthMethod, IssuerConfig, IssuerReport, OnOutage, Problem, ProblemCode, SidecarConfig, ValidationMode,
+    ClientAuthMethod, IssuerConfig, IssuerReport, OnOutage, Problem, ProblemCode, SidecarConfig, TokenProfile,
+    ValidationMode,
 };
 use tollgate_runtime::files;
 use tracing::{info, warn};
@@ -237,6 +238,15 @@ impl Issuer {
     /// The algorithms that its tokens may be signed with.
     pub(crate) fn algorithms(&self) -> &[Algorithm] {
         &self.config.algorithms
+    }
+
+    pub(crate) fn token_profile(&self) -> TokenProfile {
+        self.config.token_profile
+    }
+
+    /// How long its tokens may live.
+    pub(crate) fn max_token_lifetime(&self) -> Duration {
+        Duration::from_secs(self.config.max_token_lifetime_seconds)
     }
 
     /// How long an introspection answer is fresh.

@@ -177,7 +177,8 @@ async fn fetch_keys(issuer: &Issuer, jwks_uri: &reqwest::Url) -> Result<(KeySet,
     if reply.status != StatusCode::OK {
         return Err(IdpError::BadResponse("there is no key set"));
     }
-    let keys = KeySet::parse(&reply.body, issuer.algorithms(), &issuer.keys.current()).map_err(IdpError::BadResponse)?;
+    let keys =
+        KeySet::parse(&reply.body, issuer.algorithms(), &issuer.keys.current()).map_err(IdpError::BadResponse)?;
     Ok((keys, lifetime(reply.cache_control.as_ref())))
 }
 

@@ -6,6 +6,9 @@ use super::*;
 
 const NOW: u64 = 1_800_000_000;
 
+/// A SHA-256 thumbprint (RFC 7638 section 3.1).
+const JKT: &str = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(NOW)
 }
@@ -22,7 +25,14 @@ fn audiences() -> Vec<String> {
 }
 
 fn rules(audiences: &[String]) -> Rules<'_> {
-    Rules { audiences, clock_skew: Duration::from_secs(60), own_client: Some("0oaOwn".into()), okta: true }
+    Rules {
+        audiences,
+        clock_skew: Duration::from_secs(60),
+        max_lifetime: Duration::from_secs(86_400),
+        profile: TokenProfile::Okta,
+        own_client: Some("0oaOwn".into()),
+        okta: true,
+    }
 }
 
 /// `good()` with members replaced, or removed where null.
@@ -53,6 +63,7 @@ fn oktas_claims_become_facts() {
             client_id: Some("0oa1".into()),
             scopes: Scopes::new(["items", "items:write"]),
             expires_at: NOW + 3_590,
+            bound_to: None,
         }
     );
 }
@@ -68,6 +79,7 @@ fn other_legal_forms_pass() {
         json!({"jti": "a-uuid"}),
         json!({"iat": NOW - 3_600, "exp": NOW - 3_600 + 86_400}),
         json!({"custom": {"nested": [1]}}),
+        json!({"events": ["a custom claim"]}),
     ] {
         assert!(token(&changes).is_ok(), "{changes}");
     }
@@ -124,13 +136,75 @@ fn other_kinds_of_tokens_and_bound_ones_are_refused() {
         (json!({"jti": "RT.abc"}), Reason::WrongTokenType),
         (json!({"aud": "0oaOwn"}), Reason::WrongTokenType),
         (json!({"aud": ["api://default", "0oaOwn"]}), Reason::WrongTokenType),
-        (json!({"cnf": {"jkt": "thumbprint"}}), Reason::SenderMismatch),
-        (json!({"cnf": {"x5t#S256": "thumbprint"}}), Reason::SenderMismatch),
+        (json!({"c_hash": "h"}), Reason::WrongTokenType),
+        (json!({"s_hash": "h"}), Reason::WrongTokenType),
+        (json!({"token_introspection": {"active": true}}), Reason::WrongTokenType),
+        (json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}), Reason::WrongTokenType),
+        (json!({"cnf": {"x5t#S256": JKT}}), Reason::SenderMismatch),
+        (json!({"cnf": {"jkt": JKT, "x5t#S256": JKT}}), Reason::SenderMismatch),
+        (json!({"cnf": {"jwk": {"kty": "RSA"}}}), Reason::SenderMismatch),
+        (json!({"cnf": {"kid": "k"}}), Reason::SenderMismatch),
         (json!({"cnf": {}}), Reason::SenderMismatch),
         (json!({"cnf": "jkt"}), Reason::MalformedToken),
+        (json!({"cnf": [JKT]}), Reason::MalformedToken),
+        (json!({"cnf": {"jkt": "thumbprint"}}), Reason::MalformedToken),
+        (json!({"cnf": {"jkt": 7}}), Reason::MalformedToken),
+        (json!({"cnf": {"jkt": ""}}), Reason::MalformedToken),
+        (json!({"cnf": {"jkt": format!("{JKT}=")}}), Reason::MalformedToken),
     ] {
         assert_eq!(token(&changes).err(), Some(reason), "{changes}");
     }
+}
+
+#[test]
+fn a_claim_that_is_null_is_a_claim_of_a_wrong_type() {
+    let audiences = audiences();
+    for name in ["exp", "nbf", "iat", "aud", "sub", "jti", "cid", "scp", "cnf"] {
+        let mut claims = altered(good(), &json!({}));
+        claims.0.insert(name.into(), Value::Null);
+        let reason = claims.judge_token(&rules(&audiences), now()).err().map(|rejection| rejection.reason);
+        assert_eq!(reason, Some(Reason::MalformedToken), "{name}");
+    }
+}
+
+#[test]
+fn a_tokens_key_is_kept_for_the_proof_of_possession() {
+    let thumbprint = Thumbprint::parse(JKT).unwrap();
+    let facts = token(&json!({"cnf": {"jkt": JKT}})).unwrap();
+    assert_eq!(facts.bound_to, Some(thumbprint));
+    let issuer = HeaderValue::from_static("https://acme.example");
+    assert_eq!(facts.into_identity("okta", &issuer).unwrap().bound_to, Some(thumbprint));
+}
+
+#[test]
+fn a_lifetime_over_the_issuers_limit_is_refused() {
+    let audiences = audiences();
+    let hour = Rules { max_lifetime: Duration::from_secs(3_600), ..rules(&audiences) };
+    let verdict =
+        |changes: &Value| altered(good(), changes).judge_token(&hour, now()).err().map(|rejection| rejection.reason);
+    assert_eq!(verdict(&json!({"iat": NOW - 10, "exp": NOW + 3_590})), None);
+    assert_eq!(verdict(&json!({"iat": NOW - 10, "exp": NOW + 3_591})), Some(Reason::MalformedToken));
+    assert_eq!(verdict(&json!({"iat": null, "exp": NOW + 3_660})), None);
+    assert_eq!(verdict(&json!({"iat": null, "exp": NOW + 3_661})), Some(Reason::MalformedToken));
+    assert_eq!(verdict(&json!({"iat": -1e18})), Some(Reason::MalformedToken));
+}
+
+#[test]
+fn rfc_9068_wants_its_claims_and_oktas_profile_does_not() {
+    let audiences = audiences();
+    let strict = Rules { profile: TokenProfile::Rfc9068, okta: false, ..rules(&audiences) };
+    let full = || altered(good(), &json!({"cid": null, "scp": null, "client_id": "0oa1", "scope": "items"}));
+    assert!(full().judge_token(&strict, now()).is_ok());
+    for name in ["exp", "aud", "sub", "client_id", "iat", "jti"] {
+        let mut claims = full();
+        claims.0.remove(name);
+        let reason = claims.judge_token(&strict, now()).err().map(|rejection| rejection.reason);
+        assert_eq!(reason, Some(Reason::MalformedToken), "{name}");
+    }
+    let mut cid = full();
+    cid.0.insert("cid".into(), json!("0oa1"));
+    cid.0.insert("client_id".into(), json!(["0oa1"]));
+    assert!(cid.judge_token(&strict, now()).is_err(), "client_id is a string, whatever else there is");
 }
 
 #[test]
@@ -180,6 +254,11 @@ fn a_claim_that_a_header_would_change_makes_the_token_malformed() {
 }
 
 fn answer(changes: &Value) -> Option<Reason> {
+    answer_to(None, changes).err()
+}
+
+/// The verdict on an answer about a token that names this key.
+fn answer_to(bound_to: Option<Thumbprint>, changes: &Value) -> Result<Facts, Reason> {
     let base = json!({
         "active": true, "aud": "api://default", "client_id": "0oa1", "exp": NOW + 3_590, "iat": NOW - 10,
         "iss": "https://acme.example/oauth2/default", "jti": "AT.abc", "scope": "items", "sub": "0oa1",
@@ -188,9 +267,21 @@ fn answer(changes: &Value) -> Option<Reason> {
     let audiences = audiences();
     let claims = altered(base, changes);
     claims
-        .judge_answer("https://acme.example/oauth2/default", &rules(&audiences), now())
-        .err()
-        .map(|rejection| rejection.reason)
+        .judge_answer("https://acme.example/oauth2/default", bound_to, &rules(&audiences), now())
+        .map_err(|rejection| rejection.reason)
+}
+
+#[test]
+fn a_token_stays_bound_to_its_key_whatever_the_answer_omits() {
+    let key = Thumbprint::parse(JKT);
+    for changes in [json!({}), json!({"token_type": "DPoP"}), json!({"cnf": {"jkt": JKT}})] {
+        assert_eq!(answer_to(key, &changes).unwrap().bound_to, key, "{changes}");
+    }
+    assert_eq!(answer_to(None, &json!({"cnf": {"jkt": JKT}})).unwrap().bound_to, key);
+    assert_eq!(answer_to(None, &json!({})).unwrap().bound_to, None);
+    let other = json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}});
+    assert_eq!(answer_to(key, &other).err(), Some(Reason::SenderMismatch));
+    assert_eq!(answer(&json!({"token_type": "DPoP"})), Some(Reason::SenderMismatch), "nobody knows to which key");
 }
 
 #[test]
@@ -206,7 +297,10 @@ fn an_active_answer_is_still_checked() {
         (json!({"exp": null}), Some(Reason::MalformedToken)),
         (json!({"nbf": NOW + 61}), Some(Reason::NotYetValid)),
         (json!({"token_type": "DPoP"}), Some(Reason::SenderMismatch)),
-        (json!({"cnf": {"jkt": "x"}}), Some(Reason::SenderMismatch)),
+        (json!({"token_type": "DPoP", "cnf": {"jkt": JKT}}), None),
+        (json!({"cnf": {"jkt": JKT}}), None),
+        (json!({"cnf": {"jkt": "x"}}), Some(Reason::MalformedToken)),
+        (json!({"cnf": {"x5t#S256": JKT}}), Some(Reason::SenderMismatch)),
         (json!({"token_type": "refresh_token"}), Some(Reason::WrongTokenType)),
         (json!({"jti": "ID.abc"}), Some(Reason::WrongTokenType)),
         (json!({"jti": "oar1"}), Some(Reason::WrongTokenType)),
@@ -227,6 +321,7 @@ fn an_unverified_token_is_refused_only_for_what_is_certain() {
     };
     assert_eq!(certain(&json!({"exp": NOW - 61})), Some(Reason::Expired));
     assert_eq!(certain(&json!({"aud": "api://nobody"})), Some(Reason::AudienceMismatch));
-    assert_eq!(certain(&json!({"cnf": {"jkt": "x"}})), Some(Reason::SenderMismatch));
+    assert_eq!(certain(&json!({"cnf": {"x5t#S256": JKT}})), Some(Reason::SenderMismatch));
+    assert_eq!(certain(&json!({"cnf": {"jkt": JKT}})), None);
     assert_eq!(certain(&json!({"exp": null, "aud": null, "jti": null})), None);
 }

@@ -120,7 +120,7 @@ fn a_key_is_refused_for_what_is_wrong_with_it() {
         ("e = 2", with(rsa.clone(), &json!({"e": "Ag"})), JwkError::Weak),
         ("e even", with(rsa.clone(), &json!({"e": "AQAA"})), JwkError::Weak),
         ("e of 34 bits", with(rsa.clone(), &json!({"e": coded(&[2, 0, 0, 0, 1])})), JwkError::Weak),
-        ("e empty", with(rsa.clone(), &json!({"e": ""})), JwkError::Weak),
+        ("e empty", with(rsa, &json!({"e": ""})), JwkError::Weak),
         ("unknown curve", with(ec.clone(), &json!({"crv": "secp256k1"})), JwkError::Kind),
         ("no curve", with(ec.clone(), &json!({"crv": null})), JwkError::Malformed),
         ("another curve's point", with(ec.clone(), &json!({"crv": "P-384", "alg": null})), JwkError::Malformed),
