@@ -3,6 +3,7 @@
 
 mod cel;
 mod enforcement;
+mod hints;
 mod kubelet;
 mod leader;
 mod names;

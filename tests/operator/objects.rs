@@ -9,7 +9,7 @@ use tests::wait::eventually;
 use tollgate_api::OktaProtectedApi;
 
 use crate::kubelet;
-use crate::scene::{REPAIR, SIDECAR_IMAGE, SOON, Scene};
+use crate::scene::{HINTS, REPAIR, SIDECAR_IMAGE, SOON, Scene};
 
 #[tokio::test]
 async fn a_resource_becomes_its_objects_and_pods_in_a_restricted_namespace() {
@@ -66,6 +66,7 @@ async fn a_look_that_finds_nothing_to_do_writes_nothing() {
             version(scene.api::<NetworkPolicy>().get("items").await.expect("it").meta()),
             version(scene.api::<Deployment>().get("items").await.expect("it").meta()),
             version(scene.api::<Service>().get("items").await.expect("it").meta()),
+            version(scene.api::<ConfigMap>().get(HINTS).await.expect("it").meta()),
         ]
     };
     let before = versions().await;
@@ -218,6 +219,7 @@ async fn deleting_the_resource_removes_everything_that_it_owned() {
             scene.api::<Deployment>().get_opt("items").await?.is_some(),
             scene.api::<Service>().get_opt("items").await?.is_some(),
             !scene.policies().await.is_empty(),
+            scene.api::<ConfigMap>().get_opt(HINTS).await?.is_some(),
         ];
         if left.contains(&true) { anyhow::bail!("{left:?}") } else { Ok(()) }
     })

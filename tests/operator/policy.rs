@@ -68,6 +68,29 @@ async fn a_bad_edit_is_said_and_everything_stays_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_rule_that_does_not_compile_is_said_with_its_place_and_the_policy_in_force_stays() {
+    let (scene, operator) = Scene::with_operator("bad-rule").await;
+    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
+    let pod = scene.pods(1).await.remove(0);
+    let _sidecar = kubelet::run(&scene, &pod, 24).await;
+    scene.condition("Ready", "True", "Ready").await;
+    let before = (scene.policies().await, scene.api::<Deployment>().get("items").await.expect("it").resource_version());
+
+    let with = |when: &str| json!({"spec": {"routes": [{"name": "support", "match": {"path": {"prefix": "/support"}}, "when": when}]}});
+    scene.edit::<OktaProtectedApi>(with("claims.sub != '' &&\n  'support' in groups")).await;
+    let message = scene.condition("Accepted", "False", "InvalidRule").await;
+    assert!(message.starts_with("route support: when: line 2, column 16: "), "{message}");
+    assert_eq!(scene.event("InvalidRule").await, ("Warning".to_owned(), message));
+    scene.condition("PolicyEnforced", "True", "Enforced").await;
+    let after = (scene.policies().await, scene.api::<Deployment>().get("items").await.expect("it").resource_version());
+    assert_eq!(after, before);
+
+    scene.edit::<OktaProtectedApi>(with("claims.sub != '' &&\n  'support' in claims.groups")).await;
+    scene.condition("Accepted", "True", "Accepted").await;
+    operator.stop().await;
+}
+
+#[tokio::test]
 async fn an_object_that_the_api_server_refuses_is_said_in_its_words_and_the_rest_stays() {
     let (scene, operator) = Scene::with_operator("refused").await;
     scene.create_items().await;

@@ -17,8 +17,8 @@ pub const AUDIENCE_LENGTH: usize = 512;
 pub const ROUTES: usize = 64;
 /// Characters of a route's name.
 pub const ROUTE_NAME_LENGTH: usize = 63;
-/// Characters of a route's `when`.
-pub const WHEN_LENGTH: usize = 1024;
+/// Characters of a route's `when`: as many as a rule may have.
+pub const WHEN_LENGTH: usize = 2048;
 /// Characters of a path.
 pub const PATH_LENGTH: usize = 512;
 /// Scopes in one list.
