@@ -2,12 +2,12 @@
 //! Pure. A request's `Host` can only choose among these URLs, never make one.
 
 use http::uri::{Scheme, Uri};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 
 use crate::path::CleanPath;
 
-/// More would cost each DPoP request a comparison, and no API is known under so many names.
-const MAX_EXTERNAL_URLS: usize = 16;
+/// The resource's bound; each costs every DPoP request a comparison.
+const MAX_EXTERNAL_URLS: usize = 8;
 
 /// The external URLs of a policy; none is common.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl ExternalUrls {
     /// What is wrong with which, as the end of a sentence.
     pub fn parse(urls: &[String], allow_http: bool) -> Result<Self, (String, &'static str)> {
         if let Some(one_too_many) = urls.get(MAX_EXTERNAL_URLS) {
-            return Err((one_too_many.clone(), "is one too many; 16 fit"));
+            return Err((one_too_many.clone(), "is one too many; 8 fit"));
         }
         let parse = |url: &String| ExternalUrl::parse(url, allow_http).map_err(|problem| (url.clone(), problem));
         urls.iter().map(parse).collect::<Result<_, _>>().map(Self)
@@ -42,15 +42,16 @@ impl ExternalUrls {
     /// The one whose authority the caller asked for, else the first: a proxy in front may have changed the Host.
     #[must_use]
     pub fn used_by(&self, headers: &HeaderMap) -> Option<&ExternalUrl> {
-        let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-        let asked_for = |url: &&ExternalUrl| host.is_some_and(|host| url.is_on(host));
-        self.0.iter().find(asked_for).or(self.0.first())
+        self.0.iter().find(|url| url.is_asked_for(headers)).or(self.0.first())
     }
 }
 
 impl ExternalUrl {
     fn parse(text: &str, allow_http: bool) -> Result<Self, &'static str> {
-        // Looked for in the text: the parser drops a fragment without a word.
+        // Looked for in the text: the parser drops a fragment without a word, and lets quotes pass.
+        if !text.bytes().all(is_uri_byte) {
+            return Err("holds a character that no URL has");
+        }
         if text.contains(['?', '#', '@']) || text.ends_with('/') {
             return Err("has a trailing slash, a query, a fragment or a user");
         }
@@ -99,15 +100,22 @@ impl ExternalUrl {
         format!("{}{}", self.origin(), self.metadata_path())
     }
 
-    /// Whether a request with this `Host` was sent to it.
-    fn is_on(&self, host: &[u8]) -> bool {
+    /// Whether the `Host` of a request is its authority.
+    pub(crate) fn is_asked_for(&self, headers: &HeaderMap) -> bool {
         let authority = self.origin().split_once("://").map_or("", |(_, authority)| authority);
-        authority.as_bytes().eq_ignore_ascii_case(host)
+        headers.get(header::HOST).is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()))
     }
+}
+
+/// RFC 3986 section 2.
+fn is_uri_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn parsed(urls: &[&str]) -> ExternalUrls {
@@ -150,11 +158,14 @@ mod tests {
             "https://api.acme.test/a//b",
             "https://api.acme.test/a%2fb",
             "https://api acme.test",
+            "https://api.acme.test/a\"b",
+            "https://api.acme.test/a\\b",
+            "https://api.acme.test/ä",
         ] {
             assert!(ExternalUrls::parse(&[url.to_owned()], false).is_err(), "{url}");
         }
         assert!(ExternalUrls::parse(&["http://localhost:8080".to_owned()], true).is_ok());
-        assert!(ExternalUrls::parse(&vec!["https://api.acme.test".to_owned(); 17], false).is_err());
+        assert!(ExternalUrls::parse(&vec!["https://api.acme.test".to_owned(); 9], false).is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod limits;
 pub mod metrics;
 pub mod path;
 pub mod policy;
+mod protected_resource;
 mod proxy;
 pub mod reason;
 pub mod rejection;

@@ -25,7 +25,7 @@ const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const OUTCOMES: usize = CLASSES.len() + Reason::ALL.len();
 /// Labels of requests that no route of the policy took; parentheses keep them apart from routes' names.
-const SPECIAL: [&str; 3] = ["(default)", "(token)", "(none)"];
+const SPECIAL: [&str; 4] = ["(default)", "(token)", "(metadata)", "(none)"];
 
 /// Handles of the proxy's metrics.
 #[derive(Debug, Clone)]
@@ -52,6 +52,8 @@ pub enum Place {
     Route(RouteId),
     /// The token endpoint.
     Token,
+    /// The metadata of the protected resource.
+    Metadata,
     /// It was refused before any route was looked for.
     None,
 }
@@ -163,7 +165,8 @@ fn place_index(place: Place) -> usize {
     match place {
         Place::Route(RouteId::Default) => 0,
         Place::Token => 1,
-        Place::None => 2,
+        Place::Metadata => 2,
+        Place::None => 3,
         Place::Route(RouteId::Rule(id)) => SPECIAL.len() + usize::from(id),
     }
 }

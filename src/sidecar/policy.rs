@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use ipnet::IpNet;
 use tollgate_contract::{BrokerConfig, DpopMode, PolicyHash, SidecarConfig, names};
 
 use crate::external::ExternalUrls;
@@ -25,6 +26,8 @@ pub struct Policy {
     pub routes: RouteTable,
     /// How callers reach the API.
     pub external_urls: ExternalUrls,
+    /// Whose `X-Forwarded-For` says who the caller is.
+    pub trusted_proxies: Vec<IpNet>,
     /// Where the app listens.
     pub upstream: SocketAddr,
 }
@@ -63,6 +66,9 @@ pub enum PolicyError {
         /// What is wrong, as the end of a sentence.
         problem: &'static str,
     },
+    /// A range of proxies.
+    #[error("trusted proxy {0:?} is no range of addresses such as 10.0.0.0/8")]
+    TrustedProxy(String),
     /// A broker's setting.
     #[error("the token broker {0}")]
     Broker(&'static str),
@@ -93,6 +99,7 @@ impl Policy {
         }
         Ok(Self {
             external_urls: external_urls(&config)?,
+            trusted_proxies: config.trusted_proxies.iter().map(|range| proxy_range(range)).collect::<Result<_, _>>()?,
             routes: RouteTable::new(&config.routes, config.default_access)?,
             hash: PolicyHash::of(bytes),
             upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
@@ -151,6 +158,10 @@ fn external_urls(config: &SidecarConfig) -> Result<ExternalUrls, PolicyError> {
         }),
         _ => Ok(urls),
     }
+}
+
+fn proxy_range(range: &str) -> Result<IpNet, PolicyError> {
+    range.parse().map_err(|_| PolicyError::TrustedProxy(range.to_owned()))
 }
 
 fn check_broker(broker: &BrokerConfig, config: &SidecarConfig) -> Result<(), &'static str> {
@@ -232,7 +243,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_a_sentence() {
         type Change = fn(&mut Value);
-        let table: [(Change, &str); 27] = [
+        let table: [(Change, &str); 28] = [
             (|c| c["name"] = json!("a\"b"), "no DNS label"),
             (|c| c["namespace"] = json!(""), "no DNS label"),
             (|c| c["issuers"] = json!([]), "0 issuers"),
@@ -258,6 +269,7 @@ mod tests {
                 "\"https://api.acme.test/\" has a trailing slash",
             ),
             (|c| c["externalUrls"] = json!(["http://api.acme.test"]), "does not start with https://"),
+            (|c| c["trustedProxies"] = json!(["10.0.0.1"]), "\"10.0.0.1\" is no range"),
             (|c| c["issuers"][0]["dpop"] = json!("Accept"), "for which external URLs are needed"),
             (|c| c["upstream"]["port"] = json!(0), "upstream port 0"),
             (|c| c["upstream"]["port"] = json!(8480), "upstream port 8480"),

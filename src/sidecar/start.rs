@@ -24,6 +24,7 @@ use crate::idp::{self, IdpMetrics, Issuers};
 use crate::limits::Limits;
 use crate::metrics::ProxyMetrics;
 use crate::policy::{Policy, PolicyError};
+use crate::protected_resource::ProtectedResource;
 use crate::proxy::Proxy;
 use crate::rescue::Rescue;
 use crate::server::{self, Connections, Drain, Gate, Observer, Shared};
@@ -152,11 +153,12 @@ impl Sidecar {
             registry,
             drain: drain.clone(),
         };
-        let rescue = Rescue::new(&policy.config.name);
+        let rescue = Rescue::new(&policy);
         let connections = Connections::new(options.limits.connections, &rescue);
         let shared = Arc::new(Shared {
             fallback_host: HeaderValue::from_str(&policy.upstream.to_string())
                 .unwrap_or(HeaderValue::from_static("localhost")),
+            resource: ProtectedResource::new(&policy.config, &policy.external_urls),
             policy,
             rescue,
             authenticator,

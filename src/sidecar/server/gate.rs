@@ -1,17 +1,19 @@
 //! One request, top-down: head -> path -> route -> credentials -> scopes -> forward, or the token endpoint. It orders
 //! the decisions that the other modules make, and hands every refusal to `rescue`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout};
 
 use super::Drain;
+use super::caller::caller;
 use super::flight::{Answer, AnswerBody, Flight, Observer};
 use super::head::{self, Refusal};
 use crate::auth::{Admission, Authenticator, Presented};
@@ -21,10 +23,11 @@ use crate::limits::Limits;
 use crate::metrics::Place;
 use crate::path::CleanPath;
 use crate::policy::Policy;
+use crate::protected_resource::ProtectedResource;
 use crate::proxy::{self, Outgoing, Peer, Proxy};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
-use crate::rescue::{self, Context, Rescue};
+use crate::rescue::{self, Attempt, Context, Form, Rescue};
 use crate::route::{MethodSet, Requirement, Verdict};
 
 /// A token request is a short form.
@@ -34,6 +37,7 @@ const MAX_TOKEN_BODY: usize = 64 * 1024;
 pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) rescue: Rescue,
+    pub(crate) resource: ProtectedResource,
     pub(crate) authenticator: Authenticator,
     pub(crate) broker: Option<Broker>,
     pub(crate) observer: Arc<Observer>,
@@ -55,11 +59,12 @@ impl Gate {
         let (parts, body) = request.into_parts();
         let request_id = proxy::request_id(&parts.headers);
         let mut flight = Flight::new(&self.shared.observer, &parts.method, &parts.uri, &request_id);
+        let form = Form::of(&parts.headers);
         let mut response = match self.pass(parts, body, peer, &request_id, &mut flight).await {
             Ok(response) => response,
             Err((rejection, context)) => {
                 flight.reason = Some(rejection.reason);
-                let mut response = self.shared.rescue.answer(&rejection, context).map(AnswerBody::Own);
+                let mut response = self.shared.rescue.answer(&rejection, context, form).map(AnswerBody::Own);
                 proxy::mark(response.headers_mut(), &request_id);
                 response
             }
@@ -81,6 +86,10 @@ impl Gate {
     ) -> Result<Response<AnswerBody>, Refusal<'_>> {
         let host = head::check(&parts)?.unwrap_or(&self.shared.fallback_host).clone();
         let path = head::path(&parts.uri).unwrap_or_default();
+        if let Some(metadata) = self.shared.resource.at(path, &parts.headers) {
+            flight.place = Place::Metadata;
+            return show(metadata, &parts.method, request_id);
+        }
         let path =
             CleanPath::parse(path).map_err(|error| (Rejection::new(Reason::BadPath, error.detail()), Context::None))?;
         if let Some(broker) = self.shared.broker.as_ref().filter(|broker| path.spells(broker.path())) {
@@ -115,14 +124,19 @@ impl Gate {
             Requirement::Token => {}
         }
         let path = head::path(&parts.uri).unwrap_or_default();
-        let presented =
-            Presented { method: &parts.method, path, query: parts.uri.query(), headers: &parts.headers, from: peer.ip };
+        let presented = Presented {
+            method: &parts.method,
+            path,
+            query: parts.uri.query(),
+            headers: &parts.headers,
+            from: self.caller(parts, peer),
+        };
         let admission = self
             .shared
             .authenticator
             .authenticate(presented, SystemTime::now())
             .await
-            .map_err(|rejection| (rejection, Context::Credentials))?;
+            .map_err(|rejection| (rejection, Context::Credentials(self.attempt(parts))))?;
         flight.identified(&admission.identity);
         if let Some(allow) = verdict.method_mismatch {
             let rejection = Rejection::new(Reason::MethodNotAllowed, "No route takes this method on this path.");
@@ -130,9 +144,17 @@ impl Gate {
         }
         if let Err(missing) = self.shared.policy.routes.authorize(verdict, &admission.identity) {
             let rejection = Rejection::new(Reason::InsufficientScope, "The token lacks a scope that this path needs.");
-            return Err((rejection, Context::Scope(missing.0)));
+            return Err((rejection, Context::Scope(self.attempt(parts), missing.0)));
         }
         Ok(Some(admission))
+    }
+
+    fn caller(&self, parts: &Parts, peer: &Peer) -> IpAddr {
+        caller(peer.ip, &parts.headers, &self.shared.policy.trusted_proxies)
+    }
+
+    fn attempt(&self, parts: &Parts) -> Attempt<'_> {
+        Attempt::of(&parts.headers, &self.shared.policy.external_urls)
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one fact about the request, used once")]
@@ -173,12 +195,27 @@ impl Gate {
         let form =
             read_form(body, self.shared.limits.token_body).await.map_err(|rejection| (rejection, Context::None))?;
         flight.received(form.len());
-        let answer = broker.answer(parts, form, peer.ip).await;
+        let answer = broker.answer(parts, form, self.caller(parts, peer)).await;
         flight.reason = answer.reason;
         let mut response = answer.response.map(AnswerBody::Own);
         proxy::mark(response.headers_mut(), request_id);
         Ok(response)
     }
+}
+
+/// Metadata are for everybody, to be read only.
+fn show(
+    metadata: Response<Full<Bytes>>,
+    method: &Method,
+    request_id: &HeaderValue,
+) -> Result<Response<AnswerBody>, Refusal<'static>> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let rejection = Rejection::new(Reason::MethodNotAllowed, "The metadata can be read only.");
+        return Err((rejection, Context::Allow(MethodSet::GET)));
+    }
+    let mut response = metadata.map(AnswerBody::Own);
+    proxy::mark(response.headers_mut(), request_id);
+    Ok(response)
 }
 
 async fn read_form(body: Incoming, within: Duration) -> Result<Bytes, Rejection> {

@@ -2,6 +2,7 @@
 //! how many connections there are, how long callers may take to write and to read, and how the end is announced; what
 //! becomes of a request is decided in `gate`.
 
+mod caller;
 mod drain;
 mod flight;
 mod gate;

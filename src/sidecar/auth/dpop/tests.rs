@@ -270,7 +270,7 @@ fn each_check_of_a_proof_refuses_what_fails_it() {
         // 6: the signature
         ("a thief's signature under the victim's key", good().signed_by(other).text(), Fault::Signature),
         ("one letter of the claims", forged(&text), Fault::Signature),
-        ("half of the signature", text[..text.len() - 43].to_owned(), Fault::Signature),
+        ("half of the signature", text[..text.len() - 46].to_owned(), Fault::Signature),
     ];
     for (name, proof, fault) in cases {
         assert_eq!(prove(&dpop(|_| {}), &proof), Err(fault.rejection()), "{name}");
