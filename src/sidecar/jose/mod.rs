@@ -12,3 +12,6 @@ pub(crate) use tollgate_contract::Algorithm;
 pub(crate) use self::compact::{Compact, CompactError};
 pub(crate) use self::json::Object;
 pub(crate) use self::jwk::{JwkError, PublicKey};
+
+#[cfg(test)]
+mod vectors;
