@@ -65,9 +65,10 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 fn crates_know_only_whom_the_architecture_lets_them_know() {
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("tollgate-contract", &[][..]),
+        ("tollgate-rules", &[]),
         ("tollgate-runtime", &[]),
-        ("tollgate-api", &["tollgate-contract", "kube", "k8s-openapi"]),
-        ("tollgate-sidecar", &["tollgate-contract", "tollgate-runtime"]),
+        ("tollgate-api", &["tollgate-contract", "tollgate-rules", "kube", "k8s-openapi"]),
+        ("tollgate-sidecar", &["tollgate-contract", "tollgate-rules", "tollgate-runtime"]),
         (
             "tollgate-operator",
             &["tollgate-api", "tollgate-contract", "tollgate-runtime", "kube", "k8s-openapi", "kube-lease-manager"],

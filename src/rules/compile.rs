@@ -1,0 +1,290 @@
+//! From CEL's syntax to a rule that can only do what is offered, or one error with its position. Variables, functions
+//! and their arguments are checked here, so that a slip of the pen is seen when the policy is written and not as
+//! refusals of requests.
+
+use cel::common::ast::{CallExpr, Expr as Syntax, IdedExpr, LiteralValue, SelectExpr, SourceInfo, operators};
+
+use crate::CompileError;
+use crate::eval::HIDDEN_HEADERS;
+use crate::expr::{Binary, Expr, Loop};
+use crate::functions::{Function, OFFERED};
+use crate::parse::with_syntax;
+use crate::pattern::{MAX_AUTOMATA, Pattern};
+use crate::source::error_at;
+use crate::value::{List, Value};
+
+/// Most nodes: the memory of a rule, and what an element costs in a loop.
+const MAX_NODES: usize = 256;
+/// Deepest nesting; the evaluation is recursive and runs on a worker's stack.
+const MAX_DEPTH: usize = 32;
+/// `claims.roles.exists(r, r.rights.exists(x, …))` and no further.
+const MAX_LOOPS: usize = 2;
+
+type Compiled<T> = Result<T, CompileError>;
+
+pub(crate) fn compile(source: &str) -> Compiled<Expr> {
+    with_syntax(source, |syntax, info| {
+        let mut compiler = Compiler { source, info, nodes: 0, automata: 0, items: Vec::new() };
+        compiler.expr(syntax, 0)
+    })
+}
+
+struct Compiler<'a> {
+    source: &'a str,
+    info: SourceInfo,
+    nodes: usize,
+    /// Memory of the patterns so far.
+    automata: usize,
+    /// Names of the elements of the loops around, the innermost last.
+    items: Vec<String>,
+}
+
+impl Compiler<'_> {
+    fn expr(&mut self, at: &IdedExpr, depth: usize) -> Compiled<Expr> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return self
+                .refuse(at, format!("a rule has at most {MAX_NODES} parts; split the route or simplify the rule"));
+        }
+        if depth > MAX_DEPTH {
+            return self.refuse(at, format!("a rule is nested at most {MAX_DEPTH} deep; simplify it"));
+        }
+        let depth = depth + 1;
+        match &at.expr {
+            Syntax::Literal(literal) => self.literal(at, literal),
+            Syntax::Ident(name) => self.variable(at, name),
+            Syntax::Select(select) => self.member(at, select, depth),
+            Syntax::Call(call) => self.call(at, call, depth),
+            Syntax::List(list) => {
+                let items = list.elements.iter().map(|item| self.expr(item, depth)).collect::<Compiled<Vec<_>>>()?;
+                Ok(list_of(items))
+            }
+            Syntax::Map(_) | Syntax::Struct(_) => self.refuse(at, "maps and messages cannot be written in a rule"),
+            Syntax::Comprehension(_) | Syntax::Unspecified => self.refuse(at, "this cannot be written in a rule"),
+        }
+    }
+
+    fn boxed(&mut self, at: &IdedExpr, depth: usize) -> Compiled<Box<Expr>> {
+        self.expr(at, depth).map(Box::new)
+    }
+
+    fn literal(&self, at: &IdedExpr, literal: &LiteralValue) -> Compiled<Expr> {
+        Ok(Expr::Literal(match literal {
+            LiteralValue::Null => Value::Null,
+            LiteralValue::Boolean(value) => Value::Bool(*value.inner()),
+            LiteralValue::Int(int) => Value::Int(*int.inner()),
+            LiteralValue::UInt(uint) => Value::Uint(*uint.inner()),
+            LiteralValue::Double(double) => Value::Double(*double.inner()),
+            LiteralValue::String(text) => Value::made(text.inner()),
+            LiteralValue::Bytes(_) => {
+                return self.refuse(at, "bytes cannot be written in a rule; write text without the b");
+            }
+        }))
+    }
+
+    fn variable(&self, at: &IdedExpr, name: &str) -> Compiled<Expr> {
+        if let Some(level) = self.items.iter().rev().position(|item| item == name) {
+            return Ok(Expr::Item(level));
+        }
+        match name {
+            "claims" => Ok(Expr::Claims),
+            "request" => self.refuse(at, "request is not a value; use its method, path, headers or client"),
+            _ => self.refuse(at, format!("there is no variable {name:?}; a rule sees claims and request")),
+        }
+    }
+
+    fn member(&mut self, at: &IdedExpr, select: &SelectExpr, depth: usize) -> Compiled<Expr> {
+        let SelectExpr { operand, field, .. } = select;
+        if is_request(operand) {
+            return match field.as_str() {
+                "method" => Ok(Expr::Method),
+                "path" => Ok(Expr::Path),
+                "client" => Ok(Expr::Client),
+                "headers" => self
+                    .refuse(at, "name the header, as in request.headers['x-tenant'] or 'x-tenant' in request.headers"),
+                _ => self.refuse(at, format!("request has no {field:?}; it has method, path, headers and client")),
+            };
+        }
+        if is_headers(operand) {
+            return Ok(Expr::Header(self.header_name(at, Expr::Literal(Value::made(field.as_str())))?));
+        }
+        Ok(Expr::Member(self.boxed(operand, depth)?, field.as_str().into()))
+    }
+
+    fn has(&mut self, at: &IdedExpr, arguments: &[IdedExpr], depth: usize) -> Compiled<Expr> {
+        let [IdedExpr { expr: Syntax::Select(select), .. }] = arguments else {
+            return self.refuse(at, "has() takes a member, as in has(claims.groups)");
+        };
+        let SelectExpr { operand, field, .. } = select;
+        if is_headers(operand) {
+            return Ok(Expr::HasHeader(self.header_name(at, Expr::Literal(Value::made(field.as_str())))?));
+        }
+        if is_request(operand) {
+            return match field.as_str() {
+                "client" => Ok(Expr::HasClient),
+                "method" | "path" | "headers" => Ok(Expr::Literal(Value::Bool(true))),
+                _ => self.member(at, select, depth),
+            };
+        }
+        Ok(Expr::Has(self.boxed(operand, depth)?, field.as_str().into()))
+    }
+
+    fn call(&mut self, at: &IdedExpr, call: &CallExpr, depth: usize) -> Compiled<Expr> {
+        let CallExpr { func_name: name, target, args } = call;
+        match (name.as_str(), target.as_deref(), args.as_slice()) {
+            (operators::HAS, None, arguments) => self.has(at, arguments, depth),
+            (operators::INDEX, None, [of, name]) if is_headers(of) => {
+                let compiled = self.expr(name, depth)?;
+                Ok(Expr::Header(self.header_name(name, compiled)?))
+            }
+            (operators::IN, None, [name, of]) if is_headers(of) => {
+                let compiled = self.expr(name, depth)?;
+                Ok(Expr::HasHeader(self.header_name(name, compiled)?))
+            }
+            (operators::INDEX, None, [of, key]) => Ok(Expr::Index(self.boxed(of, depth)?, self.boxed(key, depth)?)),
+            (operators::LOGICAL_NOT, None, [of]) => Ok(Expr::Not(self.boxed(of, depth)?)),
+            (operators::NEGATE, None, [of]) => Ok(Expr::Negate(self.boxed(of, depth)?)),
+            (operators::LOGICAL_AND, None, [a, b]) => {
+                Ok(Expr::Logic(true, self.boxed(a, depth)?, self.boxed(b, depth)?))
+            }
+            (operators::LOGICAL_OR, None, [a, b]) => {
+                Ok(Expr::Logic(false, self.boxed(a, depth)?, self.boxed(b, depth)?))
+            }
+            (operators::CONDITIONAL, None, [condition, then, otherwise]) => {
+                let condition = self.boxed(condition, depth)?;
+                Ok(Expr::Choice(condition, self.boxed(then, depth)?, self.boxed(otherwise, depth)?))
+            }
+            ("matches", Some(text), [pattern]) => {
+                Ok(Expr::Matches(self.boxed(text, depth)?, Box::new(self.pattern(pattern)?)))
+            }
+            (_, None, [a, b]) if let Some(operator) = binary_named(name) => {
+                Ok(Expr::Binary(operator, self.boxed(a, depth)?, self.boxed(b, depth)?))
+            }
+            (_, Some(range), [item, body @ ..]) if let Some(kind) = loop_named(name) => {
+                self.looped(at, kind, range, item, body, depth)
+            }
+            (_, target, args) => {
+                let values: Vec<&IdedExpr> = target.into_iter().chain(args).collect();
+                let Some(function) = Function::named(name, target.is_some(), values.len()) else {
+                    let message = format!("there is no function {name:?} of this form; a rule may call {OFFERED}");
+                    return self.refuse(at, message);
+                };
+                let values = values.into_iter().map(|value| self.expr(value, depth)).collect::<Compiled<_>>()?;
+                Ok(Expr::Call(function, values))
+            }
+        }
+    }
+
+    fn looped(
+        &mut self,
+        at: &IdedExpr,
+        kind: Loop,
+        range: &IdedExpr,
+        item: &IdedExpr,
+        body: &[IdedExpr],
+        depth: usize,
+    ) -> Compiled<Expr> {
+        let range = self.boxed(range, depth)?;
+        let Syntax::Ident(name) = &item.expr else {
+            return self.refuse(item, "the first argument names the element, as in claims.groups.exists(g, g == 'a')");
+        };
+        if ["claims", "request"].contains(&name.as_str()) {
+            return self.refuse(item, format!("{name:?} is taken; give the element another name"));
+        }
+        if self.items.len() == MAX_LOOPS {
+            return self.refuse(at, "a loop stands within one other loop at most; simplify the rule");
+        }
+        self.items.push(name.clone());
+        let compiled = match (kind, body) {
+            (_, [body]) => self.boxed(body, depth).map(|body| Expr::Loop(kind, range, body)),
+            (Loop::Map, [condition, body]) => {
+                let condition = self.boxed(condition, depth)?;
+                self.boxed(body, depth).map(|body| Expr::MapWhere(range, condition, body))
+            }
+            _ => self.refuse(at, "all, exists, exists_one and filter take two arguments, map two or three"),
+        };
+        self.items.pop();
+        compiled
+    }
+
+    /// A regular expression is compiled with the rule, so it must stand in it.
+    fn pattern(&mut self, at: &IdedExpr) -> Compiled<Pattern> {
+        let Syntax::Literal(LiteralValue::String(pattern)) = &at.expr else {
+            return self.refuse(at, "the pattern of matches() must be written in the rule as text");
+        };
+        let pattern = Pattern::compile(pattern, MAX_AUTOMATA - self.automata);
+        let pattern = pattern.or_else(|message| self.refuse(at, message))?;
+        self.automata += pattern.size();
+        Ok(pattern)
+    }
+
+    fn header_name(&self, at: &IdedExpr, name: Expr) -> Compiled<Box<Expr>> {
+        if let Expr::Literal(Value::Text(name)) = &name {
+            if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                return self.refuse(
+                    at,
+                    format!("header names are written in lower case here: {:?}", name.to_ascii_lowercase()),
+                );
+            }
+            if HIDDEN_HEADERS.contains(&&**name) {
+                return self
+                    .refuse(at, format!("the header {:?} carries credentials and is not shown to rules", &**name));
+            }
+        }
+        Ok(Box::new(name))
+    }
+
+    fn refuse<T>(&self, at: &IdedExpr, message: impl Into<String>) -> Compiled<T> {
+        let start = self.info.offset_for(at.id).map_or(0, |(start, _)| start as usize);
+        Err(error_at(self.source, start, message))
+    }
+}
+
+fn is_request(at: &IdedExpr) -> bool {
+    matches!(&at.expr, Syntax::Ident(name) if name == "request")
+}
+
+fn is_headers(at: &IdedExpr) -> bool {
+    matches!(&at.expr, Syntax::Select(select) if select.field == "headers" && is_request(&select.operand))
+}
+
+/// A list of literals is one itself, made once.
+fn list_of(items: Vec<Expr>) -> Expr {
+    if !items.iter().all(|item| matches!(item, Expr::Literal(_))) {
+        return Expr::List(items);
+    }
+    let values = items.into_iter().filter_map(|item| match item {
+        Expr::Literal(value) => Some(value),
+        _ => None,
+    });
+    Expr::Literal(Value::List(List::Made(values.collect())))
+}
+
+fn binary_named(name: &str) -> Option<Binary> {
+    Some(match name {
+        operators::EQUALS => Binary::Equal,
+        operators::NOT_EQUALS => Binary::NotEqual,
+        operators::LESS => Binary::Less,
+        operators::LESS_EQUALS => Binary::LessOrEqual,
+        operators::GREATER => Binary::Greater,
+        operators::GREATER_EQUALS => Binary::GreaterOrEqual,
+        operators::IN => Binary::In,
+        operators::ADD => Binary::Add,
+        operators::SUBSTRACT => Binary::Subtract,
+        operators::MULTIPLY => Binary::Multiply,
+        operators::DIVIDE => Binary::Divide,
+        operators::MODULO => Binary::Modulo,
+        _ => return None,
+    })
+}
+
+fn loop_named(name: &str) -> Option<Loop> {
+    Some(match name {
+        operators::ALL => Loop::All,
+        operators::EXISTS => Loop::Exists,
+        operators::EXISTS_ONE => Loop::ExistsOne,
+        operators::MAP => Loop::Map,
+        operators::FILTER => Loop::Filter,
+        _ => return None,
+    })
+}
