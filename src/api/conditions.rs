@@ -70,7 +70,7 @@ pub mod reason {
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// Accepted is false: an `http://` issuer without the operator's `--allow-insecure-issuers`.
     pub const INSECURE_ISSUER: &str = "InsecureIssuer";
-    /// Accepted is false: an `http://` external URL without the same flag.
+    /// Accepted is false: an `http://` external URL without an `http://` issuer.
     pub const INSECURE_EXTERNAL_URL: &str = "InsecureExternalUrl";
     /// Accepted is false: a route's `when` does not compile.
     pub const INVALID_RULE: &str = "InvalidRule";

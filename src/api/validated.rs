@@ -43,7 +43,7 @@ pub struct ValidatedApi {
     pub generation: i64,
     /// 1 to 8; names and URLs are unique, at most one takes opaque tokens.
     pub issuers: Vec<Issuer>,
-    /// At most 8, unique; http only with the operator's flag. At least one where an issuer takes DPoP.
+    /// At most 8, unique; http only beside an http issuer. At least one where an issuer takes DPoP.
     pub external_urls: Vec<String>,
     /// At most 32 ranges of addresses, unique.
     pub trusted_proxies: Vec<String>,
@@ -68,7 +68,7 @@ pub struct ValidatedApi {
 /// What the operator's flags let a resource do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ParseOptions {
-    /// Issuers and external URLs may be `http://` (`--allow-insecure-issuers`).
+    /// Issuers may be `http://` (`--allow-insecure-issuers`), and beside such an issuer external URLs.
     pub allow_insecure_issuers: bool,
 }
 
@@ -112,7 +112,7 @@ impl ValidatedApi {
         let name = parse_name(&resource.name_any())?;
         let issuers = issuer::parse_all(issuers, options)?;
         let broker = token_broker.as_ref().map(|broker| broker::parse(broker, &issuers)).transpose()?;
-        check_external_urls(external_urls, &issuers, options)?;
+        check_external_urls(external_urls, &issuers)?;
         check_trusted_proxies(trusted_proxies)?;
         let routes = route::parse_all(routes, &issuers)?;
         if let Some(broker) = &broker {
@@ -148,12 +148,13 @@ fn parse_name(name: &str) -> Result<String, NotAccepted> {
     )))
 }
 
-fn check_external_urls(urls: &[String], issuers: &[Issuer], options: ParseOptions) -> Result<(), NotAccepted> {
+fn check_external_urls(urls: &[String], issuers: &[Issuer]) -> Result<(), NotAccepted> {
     if urls.len() > limits::EXTERNAL_URLS {
         return Err(NotAccepted::invalid(format!("externalUrls: at most {}", limits::EXTERNAL_URLS)));
     }
+    let allow_http = issuers.iter().any(|issuer| issuer.allow_http);
     for url in urls {
-        url::check_external("externalUrls", url, options)?;
+        url::check_external("externalUrls", url, allow_http)?;
     }
     match issuers.iter().find(|issuer| issuer.dpop != DpopMode::Off && urls.is_empty()) {
         Some(issuer) => Err(NotAccepted::invalid(format!(

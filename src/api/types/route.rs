@@ -42,8 +42,8 @@ pub struct Route {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub issuers: Vec<String>,
     /// A condition in CEL that must be true beside the scopes, such as `'support' in claims.groups`. It sees `claims`, the
-    /// token's claims, and `request` with method, path, headers (their names in lower case, without authorization and
-    /// cookie) and client. One that cannot be evaluated, such as for a claim that is not there, denies.
+    /// token's claims, and `request` with method, path, client and headers (without those that carry credentials). One that
+    /// cannot be evaluated, such as for a claim that is not there, denies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = limits::WHEN_LENGTH))]
     pub when: Option<String>,

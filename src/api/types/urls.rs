@@ -27,7 +27,7 @@ pub(super) fn endpoint(schema: &mut Schema) {
 /// A list of URLs by which callers reach the API. No dot segments, for a proof's URL is compared without them.
 pub(super) fn external_urls(schema: &mut Schema) {
     let shape = format!(
-        r"!self.matches('^https?://') || self.matches('[?#]') || self.endsWith('/') || self.matches('^https?://[^/]*@') || (self.matches(r'^https?://{AUTHORITY}(/[-A-Za-z0-9._~!$&\x27()+,=:@]+)*$') && !self.contains('/.'))"
+        r"!self.matches('^https?://') || self.matches('[?#]') || self.endsWith('/') || self.matches('^https?://[^/]*@') || (self.matches(r'^https?://{AUTHORITY}(/[-A-Za-z0-9._~!$&\x27()+,=:]+)*$') && !self.contains('/.'))"
     );
     add_to_items(
         schema,

@@ -1,6 +1,7 @@
 //! Which routes are sound, alone and together: no two may claim the same path and method. It matches no request.
 
 use tollgate_contract::{Access, PathMatch, ScopesConfig};
+use tollgate_rules::Rule;
 
 use crate::conditions::reason;
 use crate::types::{self, Method, limits};
@@ -97,11 +98,12 @@ fn check_issuers(route: &str, names: &[String], issuers: &[Issuer]) -> Result<()
 
 /// What the schema cannot see: whether the rule compiles.
 fn check_when(route: &str, when: &str) -> Result<(), NotAccepted> {
-    if when.is_empty() || when.len() > limits::WHEN_LENGTH {
-        let problem = format!("1 to {} characters", limits::WHEN_LENGTH);
-        return Err(NotAccepted { reason: reason::INVALID_RULE, message: format!("route {route}: when: {problem}") });
+    match Rule::compile(when) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(NotAccepted { reason: reason::INVALID_RULE, message: format!("route {route}: when: {error}") })
+        }
     }
-    Ok(())
 }
 
 fn parse_path(route: &str, path: &types::RoutePath) -> Result<PathMatch, NotAccepted> {

@@ -241,11 +241,24 @@ fn the_flag_for_http_issuers_weakens_no_https_issuer() {
 }
 
 #[test]
-fn an_http_external_url_needs_the_operators_flag() {
-    let http = resource(&[("/externalUrls", json!(["http://api.acme.test"]))]);
-    let refused = ValidatedApi::parse(&http, ParseOptions::default()).expect_err("no flag");
+fn a_rule_that_does_not_compile_is_refused_with_its_place() {
+    let refused =
+        parse(&[("/routes/0/when", json!("claims.sub != '' &&\n  'support' in groups"))]).expect_err("no variable");
+    assert_eq!(refused.reason, reason::INVALID_RULE);
+    assert!(refused.message.starts_with("route read: when: line 2, column 16: "), "{refused}");
+    let long = parse(&[("/routes/0/when", json!("x".repeat(limits::WHEN_LENGTH + 1)))]).expect_err("too long");
+    assert_eq!(long.reason, reason::INVALID_RULE);
+}
+
+#[test]
+fn an_http_external_url_goes_only_with_an_http_issuer() {
+    let with = |issuer: &str| {
+        let changes = [("/issuers/0/url", json!(issuer)), ("/externalUrls", json!(["http://api.acme.test"]))];
+        ValidatedApi::parse(&resource(&changes), ParseOptions { allow_insecure_issuers: true })
+    };
+    let refused = with("https://okta.test/oauth2/default").expect_err("the issuer is https");
     assert_eq!(refused.reason, reason::INSECURE_EXTERNAL_URL);
-    ValidatedApi::parse(&http, ParseOptions { allow_insecure_issuers: true }).expect("with the flag");
+    with("http://okta.test/oauth2/default").expect("the issuer is http");
 }
 
 #[test]

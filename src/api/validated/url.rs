@@ -86,8 +86,9 @@ pub(super) fn check_endpoint(field: &str, url: &str) -> Result<(), NotAccepted> 
     Ok(())
 }
 
-/// How callers reach the API: requests' paths follow after it.
-pub(super) fn check_external(field: &str, url: &str, options: ParseOptions) -> Result<(), NotAccepted> {
+/// How callers reach the API: requests' paths follow after it. `allow_http`: an issuer is http, which takes the operator's
+/// flag.
+pub(super) fn check_external(field: &str, url: &str, allow_http: bool) -> Result<(), NotAccepted> {
     let invalid = |fix: &str| Err(NotAccepted::invalid(format!("{field}: '{url}': {fix}")));
     if url.len() > limits::URL_LENGTH {
         return Err(NotAccepted::invalid(format!("{field}: at most {} characters", limits::URL_LENGTH)));
@@ -105,17 +106,17 @@ pub(super) fn check_external(field: &str, url: &str, options: ParseOptions) -> R
     if authority.contains('@') {
         return invalid("leave out the user and password");
     }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=:".contains(&byte);
     let is_segment = |segment: &str| !segment.is_empty() && !segment.starts_with('.') && segment.bytes().all(plain);
     if !is_authority(authority) || !path.is_none_or(|path| path.split('/').all(is_segment)) {
         return invalid("write a URL such as https://api.acme.com or https://api.acme.com/shop");
     }
-    if url.starts_with("http://") && !options.allow_insecure_issuers {
+    if url.starts_with("http://") && !allow_http {
         return Err(NotAccepted {
             reason: reason::INSECURE_EXTERNAL_URL,
             message: format!(
                 "{field}: '{url}' is not https; use https://, for tokens must not travel in the clear (for tests alone, \
-                 the operator takes http:// with the chart's allowInsecureIssuers)"
+                 http:// goes with an http:// issuer)"
             ),
         });
     }

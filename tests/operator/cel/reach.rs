@@ -21,7 +21,7 @@ fn external_url_cases() -> Vec<Case> {
         ("https://api.acme.com/shop#x", QUERY, "https://api.acme.com/shop"),
         ("https://api.acme.com/", SLASH, "https://api.acme.com"),
         ("https://api.acme.com/shop/", SLASH, "https://api.acme.com/shop"),
-        ("https://me:secret@api.acme.com", USER, "https://api.acme.com/@me"),
+        ("https://me:secret@api.acme.com", USER, "https://api.acme.com/me"),
         ("https:///shop", SHAPE, "https://[2001:db8::1]:8443/shop"),
         ("https://api.acme.com:port", SHAPE, "https://api.acme.com:8443"),
         ("https://api.acme.com/my shop", SHAPE, "https://api.acme.com/my-shop"),
