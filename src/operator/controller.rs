@@ -1,4 +1,4 @@
-//! The step from the plan to the cluster. `reconcile` reads top-down: validate, dereference, apply, enforce, status.
+//! The step from the plan to the cluster. `reconcile` reads top-down: plan, dereference, apply, enforce, status.
 //! What is decided is decided in `plan`; here are the client, the watches and the clock.
 
 mod apply;
@@ -15,9 +15,10 @@ mod watch;
 use std::sync::Arc;
 use std::time::Instant;
 
+use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use tollgate_api::{OktaProtectedApi, ValidatedApi};
+use tollgate_api::{NotAccepted, OktaProtectedApi, ValidatedApi};
 
 use crate::plan::render::{Rendered, render};
 use crate::plan::schedule::next_look;
@@ -26,7 +27,6 @@ use crate::plan::status::Verdict;
 pub(crate) use context::Shared;
 pub(crate) use watch::{Stop, run};
 
-use apply::Applied;
 use context::{Context, Key};
 use error::Error;
 
@@ -50,11 +50,13 @@ async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action
 
 async fn reconcile_readable(resource: &OktaProtectedApi, context: &Context) -> Result<Action, Error> {
     let key = Key::of(resource);
-    let planned = validate(resource, context).await?;
-    let observed = dereference::dereference(context, &key, planned.as_ref().ok().map(|(_, rendered)| rendered)).await?;
-    let applied = match planned {
-        Ok((api, rendered)) => apply::apply(context, api, &rendered, &observed).await?,
-        Err(verdict) => Applied::untouched(verdict, &observed, resource)?,
+    let plan = plan(resource, context).await?;
+    let observed = dereference::dereference(context, &key, plan.rendered()).await?;
+    let applied = match plan {
+        Plan::Act { api, rendered } => apply::apply(context, resource, api, &rendered, &observed).await?,
+        Plan::Keep { verdict, in_force } => {
+            apply::keep(context, resource, verdict, in_force.as_ref(), &observed).await?
+        }
     };
     let pods = enforce::poll(context, &key).await;
     apply::sweep(context, resource, &applied, &observed, &pods).await?;
@@ -62,18 +64,33 @@ async fn reconcile_readable(resource: &OktaProtectedApi, context: &Context) -> R
     Ok(Action::requeue(next_look(pace, rand::random())))
 }
 
-/// The objects that a sound resource needs, or why there are none.
-async fn validate(
-    resource: &OktaProtectedApi,
-    context: &Context,
-) -> Result<Result<(ValidatedApi, Rendered), Verdict>, Error> {
-    let settings = &context.shared.settings;
-    match ValidatedApi::parse(resource, settings.parse_options()) {
-        Ok(api) => {
-            let shares = context.census.shares(Instant::now()).await;
-            let rendered = render(&api, &settings.render(), &shares).map_err(Error::Render)?;
-            Ok(Ok((api, rendered)))
+/// What a look is to bring about.
+enum Plan {
+    /// The resource is sound: it is to have these objects.
+    Act { api: Box<ValidatedApi>, rendered: Rendered },
+    /// It is not: what it was before is to stay, as far as that is known.
+    Keep { verdict: Verdict, in_force: Option<Rendered> },
+}
+
+impl Plan {
+    fn rendered(&self) -> Option<&Rendered> {
+        match self {
+            Self::Act { rendered, .. } => Some(rendered),
+            Self::Keep { in_force, .. } => in_force.as_ref(),
         }
-        Err(refused) => Ok(Err(Verdict::NotAccepted { reason: refused.reason, message: refused.message })),
+    }
+}
+
+async fn plan(resource: &OktaProtectedApi, context: &Context) -> Result<Plan, Error> {
+    let settings = &context.shared.settings;
+    let shares = context.census.shares(Instant::now()).await;
+    let render = |api: &ValidatedApi| render(api, &settings.render(), &shares).map_err(Error::Render);
+    match ValidatedApi::parse(resource, settings.parse_options()) {
+        Ok(api) => Ok(Plan::Act { rendered: render(&api)?, api: Box::new(api) }),
+        Err(NotAccepted { reason, message }) => {
+            let in_force = context.memory.in_force(&Key::of(resource), &resource.uid().unwrap_or_default());
+            let in_force = in_force.as_deref().map(render).transpose()?;
+            Ok(Plan::Keep { verdict: Verdict::NotAccepted { reason, message }, in_force })
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
@@ -9,7 +11,7 @@ use tests::wait::eventually;
 use tollgate_api::OktaProtectedApi;
 
 use crate::kubelet;
-use crate::scene::{SOON, Scene};
+use crate::scene::{REPAIR, SOON, Scene};
 
 #[tokio::test]
 async fn a_new_policy_is_enforced_only_when_no_pod_of_the_old_one_can_answer() {
@@ -64,6 +66,29 @@ async fn a_bad_edit_is_said_and_everything_stays_as_it_was() {
         .edit::<OktaProtectedApi>(serde_json::to_value(scene.items(json!({"app": {"replicas": 1}}))).expect("JSON"))
         .await;
     scene.condition("Ready", "True", "Ready").await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_in_force_is_repaired_while_an_edit_is_not_accepted() {
+    let (scene, operator) = Scene::with_operator("kept").await;
+    scene.create_items().await;
+    scene.condition("Accepted", "True", "Accepted").await;
+    let insecure = json!([{"name": "okta", "url": "http://okta.test/oauth2/default", "audiences": ["api://default"]}]);
+    scene.edit::<OktaProtectedApi>(json!({"spec": {"issuers": insecure, "app": {"replicas": 5}}})).await;
+    scene.condition("Accepted", "False", "InsecureIssuer").await;
+
+    scene.delete::<NetworkPolicy>().await;
+    scene.awaits::<NetworkPolicy>("a new NetworkPolicy", REPAIR, |_| true).await;
+    scene.edit::<Service>(json!({"spec": {"ports": [{"name": "http", "port": 80, "targetPort": 8000}]}})).await;
+    let leads_to_the_sidecar = |service: &Service| {
+        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+        ports.map(|port| json!(port.target_port)).eq([json!("tollgate")])
+    };
+    scene.awaits("the Service as it was", REPAIR, leads_to_the_sidecar).await;
+    scene.edit::<Deployment>(json!({"spec": {"replicas": 7}})).await;
+    let replicas = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    scene.awaits("the replicas of the resource in force", REPAIR, |deployment| replicas(deployment) == Some(2)).await;
     operator.stop().await;
 }
 

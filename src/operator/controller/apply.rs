@@ -15,7 +15,7 @@ use tollgate_contract::names::POLICY_HASH_ANNOTATION;
 use super::context::{Context, Key};
 use super::dereference::our_deployment;
 use super::error::Error;
-use crate::plan::changes::{Change, Observed, Obstacle, changes, unused_policies};
+use crate::plan::changes::{Change, Observed, Obstacle, changes, repairs, unused_policies};
 use crate::plan::names::{FIELD_MANAGER, Kind};
 use crate::plan::ownership::migrated;
 use crate::plan::render::{Rendered, RenderedObject};
@@ -29,18 +29,30 @@ pub(super) struct Applied {
     pub(super) deployment: Option<Deployment>,
 }
 
-impl Applied {
-    /// Nothing was written, for this reason.
-    pub(super) fn untouched(verdict: Verdict, observed: &Observed, resource: &OktaProtectedApi) -> Result<Self, Error> {
-        let owner = resource.uid().unwrap_or_default();
-        Ok(Self { verdict, deployment: our_deployment(observed, &owner)? })
+/// Keeps the objects as they were `rendered` when the resource was last acted upon: what stays in force while it is not must
+/// not rot. A repair that is refused changes nothing of the verdict.
+pub(super) async fn keep(
+    context: &Context,
+    resource: &OktaProtectedApi,
+    verdict: Verdict,
+    rendered: Option<&Rendered>,
+    observed: &Observed,
+) -> Result<Applied, Error> {
+    let owner = resource.uid().unwrap_or_default();
+    let deployment = our_deployment(observed, &owner)?;
+    for change in rendered.map(|rendered| repairs(rendered, observed, &owner)).unwrap_or_default() {
+        if let Err(error) = write(context, &Key::of(resource), change).await {
+            refused(error)?;
+        }
     }
+    Ok(Applied { verdict, deployment })
 }
 
 /// Makes the objects as rendered.
 pub(super) async fn apply(
     context: &Context,
-    api: ValidatedApi,
+    resource: &OktaProtectedApi,
+    api: Box<ValidatedApi>,
     rendered: &Rendered,
     observed: &Observed,
 ) -> Result<Applied, Error> {
@@ -48,7 +60,10 @@ pub(super) async fn apply(
     let key = Key { namespace: api.namespace.clone(), name: api.name.clone() };
     let changes = match changes(rendered, observed, &api.uid) {
         Ok(changes) => changes,
-        Err(obstacle) => return Ok(Applied { verdict: obstructed(&obstacle), deployment }),
+        Err(obstacle) => {
+            let in_force = context.memory.in_force(&key, &api.uid).is_some_and(|in_force| *in_force == *api);
+            return keep(context, resource, obstructed(&obstacle), in_force.then_some(rendered), observed).await;
+        }
     };
     for change in changes {
         match write(context, &key, change).await {
@@ -65,7 +80,8 @@ pub(super) async fn apply(
             Err(error) => return refused(error).map(|verdict| Applied { verdict, deployment }),
         }
     }
-    Ok(Applied { verdict: Verdict::Accepted(Box::new(api)), deployment })
+    context.memory.remember_in_force(&key, &api);
+    Ok(Applied { verdict: Verdict::Accepted(api), deployment })
 }
 
 /// Deletes policies that nothing needs any more.

@@ -1,11 +1,12 @@
-//! What is remembered from one look to the next: failures in a row, what pods said, the status last written. It can be
-//! lost at any time; what is gone is asked for again.
+//! What is remembered from one look to the next: failures in a row, what pods said, the status last written, the resource
+//! as it was last acted upon. It can be lost at any time; what is gone is asked for again, or learnt from the next edit that
+//! is accepted.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tollgate_api::OktaProtectedApiStatus;
+use tollgate_api::{OktaProtectedApiStatus, ValidatedApi};
 
 use super::context::Key;
 use crate::plan::pods::PodView;
@@ -22,6 +23,7 @@ struct Remembered {
     pods: HashMap<String, RememberedPod>,
     /// With the uid of the resource that it is of.
     status: Option<(String, OktaProtectedApiStatus)>,
+    in_force: Option<Arc<ValidatedApi>>,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +95,21 @@ impl Memory {
 
     pub(crate) fn remember_status(&self, key: &Key, uid: &str, status: OktaProtectedApiStatus) {
         self.lock().entry(key.clone()).or_default().status = Some((uid.to_owned(), status));
+    }
+
+    /// The resource of this uid as it was last acted upon in full.
+    pub(crate) fn in_force(&self, key: &Key, uid: &str) -> Option<Arc<ValidatedApi>> {
+        let all = self.lock();
+        let api = all.get(key)?.in_force.as_ref()?;
+        (api.uid == uid).then(|| Arc::clone(api))
+    }
+
+    pub(crate) fn remember_in_force(&self, key: &Key, api: &ValidatedApi) {
+        let mut all = self.lock();
+        let known = &mut all.entry(key.clone()).or_default().in_force;
+        if known.as_deref() != Some(api) {
+            *known = Some(Arc::new(api.clone()));
+        }
     }
 
     /// A panic elsewhere leaves nothing half done here: every change is one assignment.

@@ -123,6 +123,18 @@ pub fn changes(rendered: &Rendered, observed: &Observed, owner: &str) -> Result<
     Ok(changes)
 }
 
+/// The writes that keep what is in force as it was `rendered` while the resource, as it is now, is not acted upon. What is in
+/// the way of one object keeps none of the others from being repaired.
+#[must_use]
+pub fn repairs(rendered: &Rendered, observed: &Observed, owner: &str) -> Vec<Change> {
+    let repair = |object: &RenderedObject| match observed.objects.get(&object.kind) {
+        None => Some(Change::Create(object.clone())),
+        Some(live) if live.terminating || live.controller.as_deref() != Some(owner) => None,
+        Some(live) => change(object, live).ok().flatten(),
+    };
+    rendered.objects.iter().filter_map(repair).collect()
+}
+
 /// The deletion of policies that no pod needs any more. `carried` are the hashes of the current policy, of the live
 /// Deployment's template and of every pod that has not ended.
 #[must_use]
@@ -395,6 +407,24 @@ mod tests {
         let live = observed.objects.get_mut(&Kind::Deployment).expect("the Deployment");
         live.body["spec"]["selector"] = json!({"matchLabels": {"app": "items"}});
         assert_eq!(changes(&rendered(), &observed, OWNER), Err(Obstacle::Selector("items".to_owned())));
+    }
+
+    #[test]
+    fn a_name_that_someone_else_has_keeps_no_other_object_from_being_repaired() {
+        let mut observed = all_there();
+        observed.objects.get_mut(&Kind::NetworkPolicy).expect("it").controller = None;
+        observed.objects.remove(&Kind::ServiceAccount);
+        let service = observed.objects.get_mut(&Kind::Service).expect("the Service");
+        service.body["spec"]["ports"][0]["targetPort"] = 8000.into();
+        let repaired: Vec<_> = repairs(&rendered(), &observed, OWNER)
+            .into_iter()
+            .map(|change| match change {
+                Change::Create(object) | Change::Apply { object, .. } => object.kind,
+                other => panic!("neither made nor mended: {other:?}"),
+            })
+            .collect();
+        assert_eq!(repaired, [Kind::ServiceAccount, Kind::Service]);
+        assert_eq!(repairs(&rendered(), &all_there(), OWNER), []);
     }
 
     #[test]
