@@ -3,6 +3,7 @@
 
 mod cel;
 mod enforcement;
+mod examples;
 mod hints;
 mod kubelet;
 mod leader;
