@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use serde_json::json;
 use tests::issuer::{Endpoint, FakeIssuer, Fault, Wire, mount_credentials};
-use tests::mint::epoch_seconds;
+use tests::mint::{epoch_seconds, other_key};
 use tests::wait::eventually;
-use tollgate_contract::{ClientAuthMethod, ProblemCode, ValidationMode};
+use tollgate_contract::{Access, ClientAuthMethod, PathMatch, ProblemCode, RouteConfig, ScopesConfig, ValidationMode};
 
 use crate::world::{PATIENCE, World, problem};
 
@@ -226,7 +226,7 @@ async fn what_is_certainly_bad_costs_no_question() {
     let good = world.issuer.token();
     let now = epoch_seconds();
     for (name, token, reason) in [
-        ("bad signature", good.signed_by(tests::mint::other_key()), "bad_signature"),
+        ("bad signature", good.signed_by(other_key()), "bad_signature"),
         ("expired", good.clone().claim("exp", json!(now - 61)).signed(), "expired"),
         ("audience", good.clone().claim("aud", json!("api://other")).signed(), "audience_mismatch"),
         ("issuer", good.clone().claim("iss", json!("https://evil.example")).signed(), "issuer_mismatch"),
@@ -235,6 +235,166 @@ async fn what_is_certainly_bad_costs_no_question() {
         assert_eq!(world.get(&token).await.verdict(), (401, reason), "{name}");
     }
     assert_eq!(world.issuer.hits(Endpoint::Introspect), 0);
+}
+
+#[tokio::test]
+async fn nothing_that_fails_locally_is_asked_about_where_both_must_agree() {
+    let world = World::ready(ValidationMode::LocalAndIntrospection).await;
+    let good = world.issuer.token();
+    let now = epoch_seconds();
+    for (name, token, reason) in [
+        ("bad signature", good.signed_by(other_key()), "bad_signature"),
+        ("unknown key", good.clone().header("kid", json!("unknown")).signed(), "unknown_key"),
+        ("expired", good.clone().claim("exp", json!(now - 61)).signed(), "expired"),
+        ("an ID token", good.clone().claim("nonce", json!("n")).signed(), "wrong_token_type"),
+        ("encrypted", "eyJ.a.b.c.d".into(), "encrypted_token"),
+        ("opaque", "opaque".into(), "malformed_token"),
+    ] {
+        world.issuer.answer(&token, good.answer());
+        assert_eq!(world.get(&token).await.verdict(), (401, reason), "{name}");
+    }
+    assert_eq!(world.issuer.hits(Endpoint::Introspect), 0);
+}
+
+#[tokio::test]
+async fn what_a_route_needs_is_looked_at_on_every_request_and_never_remembered() {
+    for mode in [ValidationMode::Local, ValidationMode::Introspection, ValidationMode::LocalAndIntrospection] {
+        let world = World::start(FakeIssuer::start().await, mode, |config| {
+            config.routes = ["items", "admin"].map(route_with_scope).into();
+        })
+        .await;
+        world.await_ready().await;
+        let token = world.issuer.active(&world.issuer.token());
+        for _ in 0..2 {
+            assert_eq!(world.get_path("/items", &token).await.verdict(), (200, "-"), "{mode:?}");
+            assert_eq!(world.get_path("/admin", &token).await.verdict(), (403, "insufficient_scope"), "{mode:?}");
+        }
+        let asked = usize::from(mode != ValidationMode::Local);
+        assert_eq!(world.issuer.hits(Endpoint::Introspect), asked, "the verdict itself is remembered");
+        assert_eq!(world.app_hits(), 2);
+    }
+}
+
+/// `/<scope>` for those who hold the scope of that name.
+fn route_with_scope(scope: &str) -> RouteConfig {
+    RouteConfig {
+        name: scope.into(),
+        path: PathMatch::Prefix(format!("/{scope}")),
+        methods: Vec::new(),
+        access: Access::Authenticated,
+        scopes: ScopesConfig { all_of: vec![scope.into()], any_of: Vec::new() },
+        issuers: Vec::new(),
+        when: None,
+    }
+}
+
+/// Answers are fresh for half a second, and may serve longer while the issuer limits us.
+async fn world_with_stale(mode: ValidationMode, max_stale: Duration) -> World {
+    let world = World::start(FakeIssuer::start().await, mode, |config| {
+        config.issuers[0].introspection.cache_millis = 500;
+        config.issuers[0].introspection.max_stale_millis = max_stale.as_millis().try_into().expect("it fits");
+    })
+    .await;
+    world.await_ready().await;
+    world
+}
+
+const STALE: &str = "tollgate_stale_answers_total{issuer=\"okta\"}";
+
+#[tokio::test]
+async fn under_a_limit_an_answer_serves_for_max_stale_and_is_counted() {
+    for mode in [ValidationMode::Introspection, ValidationMode::LocalAndIntrospection] {
+        let world = world_with_stale(mode, Duration::from_secs(4)).await;
+        let token = world.issuer.active(&world.issuer.token());
+        assert_eq!(world.get(&token).await.status, 200);
+        world.issuer.fault(Endpoint::Introspect, Fault::Limited(60));
+        eventually("the stale answer serves", PATIENCE, || async {
+            assert_eq!(world.get(&token).await.verdict(), (200, "-"), "{mode:?}");
+            if world.metric(STALE).await > 0 { Ok(()) } else { Err("still fresh") }
+        })
+        .await;
+        let new = world.issuer.active(&world.issuer.token());
+        assert_eq!(world.get(&new).await.verdict(), (503, "idp_rate_limited"), "there is no answer to serve");
+        eventually("the stale answer ends", PATIENCE, || async {
+            match world.get(&token).await.verdict() {
+                (503, "idp_rate_limited") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_stale_answer_never_outlives_the_token() {
+    let world = world_with_stale(ValidationMode::Introspection, Duration::from_secs(600)).await;
+    let token = world.issuer.active(&world.issuer.token().claim("exp", json!(epoch_seconds() + 3)));
+    assert_eq!(world.get(&token).await.status, 200);
+    world.issuer.fault(Endpoint::Introspect, Fault::Limited(60));
+    eventually("the token ends", PATIENCE, || async {
+        match world.get(&token).await.verdict() {
+            (503, "idp_rate_limited") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert!(world.metric(STALE).await > 0);
+}
+
+#[tokio::test]
+async fn a_stale_answer_ends_with_the_key_that_verified_the_token() {
+    let world = world_with_stale(ValidationMode::LocalAndIntrospection, Duration::from_secs(600)).await;
+    let token = world.issuer.active(&world.issuer.token());
+    assert_eq!(world.get(&token).await.status, 200);
+    world.issuer.fault(Endpoint::Introspect, Fault::Limited(60));
+    eventually("the stale answer serves", PATIENCE, || async {
+        assert_eq!(world.get(&token).await.status, 200);
+        if world.metric(STALE).await > 0 { Ok(()) } else { Err("still fresh") }
+    })
+    .await;
+    world.issuer.publish(&[other_key().jwk()]);
+    // The new key's first token brings the new set.
+    let new = world.issuer.token().header("kid", json!(other_key().kid)).signed_by(other_key());
+    assert_eq!(world.get(&new).await.verdict(), (503, "idp_rate_limited"));
+    assert_eq!(world.get(&token).await.verdict(), (401, "unknown_key"));
+}
+
+#[tokio::test]
+async fn an_outage_is_no_limit_and_serves_no_stale_answer() {
+    let world = world_with_stale(ValidationMode::LocalAndIntrospection, Duration::from_secs(600)).await;
+    let token = world.issuer.active(&world.issuer.token());
+    assert_eq!(world.get(&token).await.status, 200);
+    world.issuer.wire(Wire::Down);
+    eventually("the answer is no longer fresh", PATIENCE, || async {
+        match world.get(&token).await.verdict() {
+            (503, "idp_unreachable") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert_eq!(world.metric(STALE).await, 0);
+}
+
+#[tokio::test]
+async fn a_limit_that_ends_ends_the_stale_answer_with_it() {
+    let world = world_with_stale(ValidationMode::Introspection, Duration::from_secs(600)).await;
+    let token = world.issuer.active(&world.issuer.token());
+    assert_eq!(world.get(&token).await.status, 200);
+    world.issuer.fault(Endpoint::Introspect, Fault::Limited(1));
+    eventually("the stale answer serves", PATIENCE, || async {
+        assert_eq!(world.get(&token).await.status, 200);
+        if world.metric(STALE).await > 0 { Ok(()) } else { Err("still fresh") }
+    })
+    .await;
+    world.issuer.revoke(&token);
+    world.issuer.mend();
+    eventually("the issuer is asked again", PATIENCE * 2, || async {
+        match world.get(&token).await.verdict() {
+            (401, "inactive") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
 }
 
 fn mount(world: &World, secret: &str, previous: Option<&str>) {
@@ -326,7 +486,66 @@ async fn opaque_tokens_go_to_the_one_issuer_that_judges_alone() {
     assert_eq!(world.get(&world.issuer.token().signed()).await.status, 200, "the other issuer's JWTs stay local");
     assert_eq!((world.issuer.hits(Endpoint::Introspect), opaque.hits(Endpoint::Introspect)), (0, 2));
     // A token that says it is of the local issuer is judged locally, whatever the other would say of it.
-    let forged = world.issuer.token().signed_by(tests::mint::other_key());
+    let forged = world.issuer.token().signed_by(other_key());
     opaque.answer(&forged, opaque.token().answer());
     assert_eq!(world.get(&forged).await.verdict(), (401, "bad_signature"));
+}
+
+#[tokio::test]
+async fn each_issuer_has_its_own_client_audiences_and_skew() {
+    let second = FakeIssuer::start().await;
+    second.client("0oaOther", &["other-secret"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    mount_credentials(folder.path(), "0oaOther", "other-secret", None);
+    let world = World::start(FakeIssuer::start().await, ValidationMode::LocalAndIntrospection, |config| {
+        config.issuers[0].clock_skew_seconds = 0;
+        let mut other = config.issuers[0].clone();
+        other.name = "partner".into();
+        other.url = second.url();
+        other.ca_file = Some(second.ca_file().display().to_string());
+        other.audiences = vec!["api://partner".into()];
+        other.clock_skew_seconds = 120;
+        other.client.as_mut().expect("a client").credentials_dir = folder.path().display().to_string();
+        config.issuers.push(other);
+    })
+    .await;
+    world.await_ready().await;
+    let (ours, theirs) = (world.issuer.token(), second.token().claim("aud", json!("api://partner")));
+    let ahead = json!(epoch_seconds() + 60);
+    for (name, answer, expected) in [
+        ("ours", world.get(&world.issuer.active(&ours)).await, (200, "-")),
+        ("theirs", world.get(&second.active(&theirs)).await, (200, "-")),
+        (
+            "ours for their audience",
+            world.get(&world.issuer.active(&ours.clone().claim("aud", json!("api://partner")))).await,
+            (401, "audience_mismatch"),
+        ),
+        (
+            "theirs for our audience",
+            world.get(&second.active(&theirs.clone().claim("aud", json!("api://default")))).await,
+            (401, "audience_mismatch"),
+        ),
+        (
+            "ours beyond our skew",
+            world.get(&world.issuer.active(&ours.clone().claim("nbf", ahead.clone()))).await,
+            (401, "not_yet_valid"),
+        ),
+        ("theirs within their skew", world.get(&second.active(&theirs.clone().claim("nbf", ahead))).await, (200, "-")),
+        ("ours, active at theirs alone", world.get(&activated_elsewhere(&world, &second)).await, (401, "inactive")),
+    ] {
+        assert_eq!(answer.verdict(), expected, "{name}");
+    }
+    let by = |issuer: &FakeIssuer, client: &str| {
+        let basic = Some(format!("Basic {}", STANDARD.encode(client)));
+        issuer.seen(Endpoint::Introspect).iter().all(|seen| seen.authorization == basic)
+    };
+    assert!(by(&world.issuer, "0oaApi:api-secret"));
+    assert!(by(&second, "0oaOther:other-secret"), "each client is shown to its own issuer alone");
+}
+
+fn activated_elsewhere(world: &World, elsewhere: &FakeIssuer) -> String {
+    let token = world.issuer.token();
+    let text = token.signed();
+    elsewhere.answer(&text, token.answer());
+    text
 }

@@ -180,6 +180,12 @@ impl World {
         self.get_with(&[&format!("Bearer {token}")]).await
     }
 
+    /// `GET` of a path with this token.
+    pub(crate) async fn get_path(&self, path: &str, token: &str) -> Answer {
+        let url = format!("http://{}{path}", self.sidecar.proxy_addr());
+        answer(self.http.get(url).bearer_auth(token)).await
+    }
+
     /// `GET /items` with these `Authorization` headers.
     pub(crate) async fn get_with(&self, authorization: &[&str]) -> Answer {
         let mut headers = HeaderMap::new();
