@@ -40,6 +40,11 @@ impl SigningKey {
         self.pair.jwk(self.kid)
     }
 
+    /// Signs as a JWS does, with its own algorithm.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.pair.sign(self.pair.algorithm(), message)
+    }
+
     /// Its own algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.pair.algorithm()
@@ -108,38 +113,36 @@ impl Token {
 
     /// Signed by this key, whatever the header says.
     pub fn signed_by(&self, key: &SigningKey) -> String {
-        self.signed_with(key, key.algorithm())
+        self.with_signature(|input| key.sign(input))
     }
 
     /// Signed by this RSA key with this RSA algorithm, whatever the header says.
     pub fn signed_with(&self, key: &SigningKey, algorithm: Algorithm) -> String {
-        let input = self.signing_input();
-        let signature = key.pair.sign(algorithm, input.as_bytes());
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+        self.with_signature(|input| key.pair.sign(algorithm, input))
     }
 
     /// With an HMAC-SHA-256 under a secret that everybody knows: the classic confusion of algorithms.
     pub fn signed_hmac(&self, secret: &[u8]) -> String {
-        let input = self.signing_input();
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(aws_lc_rs::hmac::sign(&key, input.as_bytes())))
+        self.with_signature(|input| aws_lc_rs::hmac::sign(&key, input).as_ref().to_vec())
     }
 
-    fn signing_input(&self) -> String {
+    /// With whatever octets as its signature, made from what is to be signed.
+    pub fn with_signature(&self, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
         let text = |members: &Map<_, _>| Value::Object(members.clone()).to_string();
-        signing_input(text(&self.header).as_bytes(), text(&self.claims).as_bytes())
+        encode(text(&self.header).as_bytes(), text(&self.claims).as_bytes(), sign)
     }
 }
 
 /// Signs any header and payload with the published key.
 pub fn sign_raw(header: &[u8], payload: &[u8]) -> String {
-    let input = signing_input(header, payload);
-    let signature = signing_key().pair.sign(Algorithm::Rs256, input.as_bytes());
-    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    encode(header, payload, |input| signing_key().sign(input))
 }
 
-fn signing_input(header: &[u8], payload: &[u8]) -> String {
-    format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
+fn encode(header: &[u8], payload: &[u8], sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
+    let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let signature = sign(input.as_bytes());
+    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 fn put(members: &mut Map<String, Value>, name: &str, value: Value) {

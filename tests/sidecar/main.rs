@@ -9,6 +9,7 @@ mod failures;
 mod forwarding;
 mod framing;
 mod headers;
+mod hostile;
 mod introspection;
 mod keys;
 mod log;

@@ -188,11 +188,16 @@ impl World {
 
     /// `GET /items` with these `Authorization` headers.
     pub(crate) async fn get_with(&self, authorization: &[&str]) -> Answer {
+        self.get_at("/items", authorization).await
+    }
+
+    /// `GET` of a path with these `Authorization` headers.
+    pub(crate) async fn get_at(&self, path: &str, authorization: &[&str]) -> Answer {
         let mut headers = HeaderMap::new();
         for value in authorization {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).expect("a header value"));
         }
-        let url = format!("http://{}/items", self.sidecar.proxy_addr());
+        let url = format!("http://{}{path}", self.sidecar.proxy_addr());
         answer(self.http.get(url).headers(headers)).await
     }
 

@@ -1,0 +1,132 @@
+//! One sidecar with four issuers, so that keys of each are tried on tokens of the others. It decides nothing.
+
+use std::sync::OnceLock;
+
+use serde_json::json;
+use tests::issuer::FakeIssuer;
+use tests::mint::{SigningKey, Token};
+use tollgate_contract::{
+    Access, Algorithm, IssuerConfig, PathMatch, RouteConfig, ScopesConfig, SidecarConfig, TokenProfile, ValidationMode,
+};
+
+use crate::world::{Answer, World};
+
+/// A request that must be refused, and how.
+pub(super) struct Row {
+    pub(super) statement: u8,
+    pub(super) name: &'static str,
+    pub(super) sent: Sent,
+    pub(super) status: u16,
+    /// Of the challenge; empty where there is none.
+    pub(super) error: &'static str,
+    pub(super) reason: &'static str,
+}
+
+pub(super) enum Sent {
+    /// As `Bearer`, for `/items`.
+    Token(String),
+    /// These `Authorization` headers, for this path.
+    To(&'static str, Vec<String>),
+}
+
+impl Row {
+    /// A token that is refused with 401 `invalid_token`.
+    pub(super) fn token(statement: u8, name: &'static str, token: impl Into<String>, reason: &'static str) -> Self {
+        Self { statement, name, sent: Sent::Token(token.into()), status: 401, error: "invalid_token", reason }
+    }
+}
+
+/// The sidecar and its issuers. `world.issuer` is Okta-like and signs with RS256.
+pub(super) struct Scene {
+    pub(super) world: World,
+    /// Signs with ES256, EdDSA and PS256.
+    pub(super) partner: FakeIssuer,
+    /// Keeps to RFC 9068, signs with RS256, and lets tokens live for an hour.
+    pub(super) strict: FakeIssuer,
+    /// Is asked about each token too.
+    pub(super) asked: FakeIssuer,
+}
+
+/// The partner's keys, and the strict issuer's.
+pub(super) struct Keys {
+    pub(super) es256: SigningKey,
+    pub(super) eddsa: SigningKey,
+    pub(super) ps256: SigningKey,
+    pub(super) strict: SigningKey,
+}
+
+pub(super) fn keys() -> &'static Keys {
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    KEYS.get_or_init(|| Keys {
+        es256: SigningKey::generate("p1-es256-Zk3vQ9tWb6nXc0yRj8mHd5sLfUaGeTiPqKoV", Algorithm::Es256),
+        eddsa: SigningKey::generate("p2-eddsa-N7uJr2xPzE4wYh1aCq6gMv9kStBdLfOiVyXe", Algorithm::EdDsa),
+        ps256: SigningKey::generate("p3-ps256-H0bTf5lKj8sRq3nDz1vWc7mYx4gPuEaOiLtk", Algorithm::Ps256),
+        strict: SigningKey::generate("s1-rs256-V6eXw2yNq9hBm0rKt4jUc8zLf1gPdSaOiTvu", Algorithm::Rs256),
+    })
+}
+
+impl Scene {
+    pub(super) async fn start() -> Self {
+        let okta = FakeIssuer::start().await;
+        let (partner, strict, asked) =
+            (FakeIssuer::start().await, FakeIssuer::start().await, FakeIssuer::start().await);
+        let keys = keys();
+        partner.publish(&[keys.es256.jwk(), keys.eddsa.jwk(), keys.ps256.jwk()]);
+        strict.publish(&[keys.strict.jwk()]);
+        asked.client("0oaApi", &["api-secret"]);
+        let change = |config: &mut SidecarConfig| {
+            let base = config.issuers[0].clone();
+            let like = |name: &str, issuer: &FakeIssuer| IssuerConfig {
+                name: name.into(),
+                url: issuer.url(),
+                ca_file: Some(issuer.ca_file().display().to_string()),
+                ..base.clone()
+            };
+            let partner = IssuerConfig {
+                algorithms: vec![Algorithm::Es256, Algorithm::EdDsa, Algorithm::Ps256],
+                ..like("partner", &partner)
+            };
+            let strict = IssuerConfig {
+                token_profile: TokenProfile::Rfc9068,
+                max_token_lifetime_seconds: 3600,
+                ..like("strict", &strict)
+            };
+            let asked = IssuerConfig { validation: ValidationMode::LocalAndIntrospection, ..like("asked", &asked) };
+            config.issuers.extend([partner, strict, asked]);
+            config.routes.push(RouteConfig {
+                name: "admin".into(),
+                path: PathMatch::Prefix("/admin".into()),
+                methods: Vec::new(),
+                access: Access::Authenticated,
+                scopes: ScopesConfig { all_of: vec!["admin".into()], any_of: Vec::new() },
+                issuers: Vec::new(),
+                when: None,
+            });
+        };
+        let world = World::start(okta, ValidationMode::Local, change).await;
+        world.await_ready().await;
+        Self { world, partner, strict, asked }
+    }
+
+    /// A good token of the first issuer, in the making.
+    pub(super) fn okta(&self) -> Token {
+        self.world.issuer.token()
+    }
+
+    /// A good token of the strict issuer, in the making.
+    pub(super) fn rfc9068(&self) -> Token {
+        let token = self.strict.token().header("typ", json!("at+jwt")).header("kid", json!(keys().strict.kid));
+        let token = token.claim("scp", json!(null)).claim("cid", json!(null)).claim("ver", json!(null));
+        token.claim("scope", json!("items")).claim("client_id", json!("0oaCaller"))
+    }
+
+    pub(super) async fn send(&self, sent: &Sent) -> Answer {
+        match sent {
+            Sent::Token(token) => self.world.get(token).await,
+            Sent::To(path, headers) => {
+                let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+                self.world.get_at(path, &headers).await
+            }
+        }
+    }
+}
