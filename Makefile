@@ -1,7 +1,7 @@
 # One line each: the work is in xtask/. `make help` lists them.
 XTASK = cargo xtask
 
-.PHONY: help demo test lint images cluster-up cluster-down bench crd
+.PHONY: help demo test endurance lint images cluster-up cluster-down bench crd
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -11,6 +11,9 @@ demo: ## the main job on a real cluster, each command shown with its result; KEE
 
 test: ## every test, from units to real pods and a real browser; KEEP=1 leaves the cluster
 	@KEEP=$(KEEP) $(XTASK) test
+
+endurance: ## the sidecar under load and faults for about an hour
+	@$(XTASK) endurance
 
 lint: ## formatting, clippy, dependency rules, chart
 	@$(XTASK) lint

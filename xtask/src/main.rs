@@ -42,6 +42,11 @@ enum Task {
         #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
         keep: bool,
     },
+    /// The tests of endurance in their long versions, about an hour
+    Endurance {
+        /// Only those whose names begin so, such as `rotation`
+        only: Option<String>,
+    },
     /// Formatting, clippy, dependency rules, chart
     Lint,
     /// The sidecar beside its anchors; writes docs/benchmarks.md
@@ -102,6 +107,7 @@ fn run(task: &Task) -> Result<()> {
     match task {
         Task::Demo { keep } => demo::run(*keep),
         Task::Test { keep } => suite::run(*keep),
+        Task::Endurance { only } => suite::endurance(only.as_deref()),
         Task::Lint => lint::run(),
         Task::Bench { rounds, seconds, json } => {
             bench::run(bench::Effort { rounds: *rounds, seconds: *seconds }, json.as_deref())

@@ -16,6 +16,9 @@ use cargo::Verdicts;
 /// Tests that need the world on a cluster, in this order: the commands of the docs end with removing everything.
 const ON_CLUSTER: [&str; 3] = ["e2e", "browser", "docs"];
 
+/// Tests whose load would disturb the others, and theirs them.
+const ENDURANCE: &str = "endurance::";
+
 /// Runs all tests. With `keep` the cluster stays, to look into a failure.
 ///
 /// # Errors
@@ -30,7 +33,12 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
     console::title("Units, the sidecar in process, the chart, and the operator on a real API server");
     let without_cluster = cargo::tests()?.into_iter().filter(|test| !ON_CLUSTER.contains(&test.as_str()));
     let selection: Vec<String> = without_cluster.flat_map(|test| ["--test".into(), test]).collect();
-    verdicts.run(&[&["--lib".into(), "--bins".into()], selection.as_slice()].concat(), |_| Ok(()))?;
+    let units = ["--lib".into(), "--bins".into()];
+    let apart = ["--".into(), "--skip".into(), ENDURANCE.into()];
+    verdicts.run(&[&units, selection.as_slice(), &apart].concat(), |_| Ok(()))?;
+
+    console::title("The sidecar under load and faults, the short versions");
+    verdicts.run(&endurance_tests(), |_| Ok(()))?;
 
     console::title("The Okta-like server");
     let okta_like = console::step("its own tests", okta_like);
@@ -48,6 +56,31 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
 
     console::title("Results");
     verdicts.finish()
+}
+
+/// The tests of endurance in their long versions: minutes each, one after the other, with their figures shown.
+///
+/// # Errors
+/// When one fails.
+pub fn endurance(only: Option<&str>) -> anyhow::Result<()> {
+    let mut verdicts = Verdicts::default();
+    console::title("The sidecar under load and faults, the long versions");
+    let mut selection = endurance_tests();
+    selection.splice(0..0, ["--profile".into(), "quick".into()]);
+    selection.push("--nocapture".into());
+    if let Some(only) = only {
+        selection.iter_mut().filter(|argument| *argument == ENDURANCE).for_each(|filter| *filter += only);
+    }
+    verdicts.run(&selection, |command| {
+        command.env("TOLLGATE_ENDURANCE", "full");
+        Ok(())
+    })?;
+    verdicts.finish()
+}
+
+/// One after the other: each wants the machine for itself.
+fn endurance_tests() -> Vec<String> {
+    ["--test", "sidecar", "--", ENDURANCE, "--test-threads=1"].map(String::from).into()
 }
 
 fn on_cluster(world: &World, verdicts: &mut Verdicts) -> anyhow::Result<()> {
