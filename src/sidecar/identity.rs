@@ -1,9 +1,13 @@
 //! Who a valid token speaks for. Built once when a token is judged, then shared by every request that carries it; the
 //! route's policy is evaluated against it on each request.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
+
+use crate::jose::Object;
 
 /// The outcome of a successful check.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub struct Identity {
     pub expires_at: u64,
     /// `cnf.jkt`: the key whose holder alone may use the token (RFC 9449 section 6.1).
     pub bound_to: Option<Thumbprint>,
+    /// What the token, or the answer that spoke for it, says in full; kept only where the policy has a rule on claims.
+    pub claims: Option<Arc<Object>>,
     /// The same facts as header values for the app, made once.
     pub headers: IdentityHeaders,
 }

@@ -99,6 +99,15 @@ impl<'a> CleanPath<'a> {
         self.raw
     }
 
+    /// Percent-decoded, for comparisons; `None` where that is not UTF-8. A plain path is lent as it is.
+    pub(crate) fn decoded(&self) -> Option<Cow<'a, str>> {
+        if !self.raw.contains('%') {
+            return Some(Cow::Borrowed(self.raw));
+        }
+        // No escape decodes to a slash, so the segments are the same before and after.
+        String::from_utf8(decode(self.raw).into_owned()).ok().map(Cow::Owned)
+    }
+
     /// Whether every [`Reading`] of it is the same (lower case, nothing encoded, no parameter, no trailing slash).
     #[must_use]
     pub fn is_plain(&self) -> bool {

@@ -58,6 +58,14 @@ pub enum PolicyError {
         /// What is wrong, as the end of a sentence.
         problem: &'static str,
     },
+    /// A route's issuer.
+    #[error("route {route:?} names issuer {issuer:?}, which does not exist")]
+    RouteIssuer {
+        /// The route's name.
+        route: String,
+        /// The issuer's.
+        issuer: String,
+    },
     /// A URL by which callers reach the API.
     #[error("external URL {url:?} {problem}")]
     ExternalUrl {
@@ -90,6 +98,7 @@ impl Policy {
             }
         }
         check_issuers(&config)?;
+        check_route_issuers(&config)?;
         if let Some(broker) = &config.token_broker {
             check_broker(broker, &config).map_err(PolicyError::Broker)?;
         }
@@ -164,6 +173,16 @@ fn proxy_range(range: &str) -> Result<IpNet, PolicyError> {
     range.parse().map_err(|_| PolicyError::TrustedProxy(range.to_owned()))
 }
 
+fn check_route_issuers(config: &SidecarConfig) -> Result<(), PolicyError> {
+    for route in &config.routes {
+        let exists = |name: &&String| config.issuers.iter().any(|issuer| issuer.name == **name);
+        if let Some(unknown) = route.issuers.iter().find(|name| !exists(name)) {
+            return Err(PolicyError::RouteIssuer { route: route.name.clone(), issuer: unknown.clone() });
+        }
+    }
+    Ok(())
+}
+
 fn check_broker(broker: &BrokerConfig, config: &SidecarConfig) -> Result<(), &'static str> {
     if !CleanPath::parse(&broker.path).is_ok_and(|path| path.is_plain()) || broker.path == "/" {
         return Err("needs a plain path such as /token");
@@ -206,7 +225,10 @@ mod tests {
                 "clockSkewSeconds": 60,
             }],
             "defaultAccess": "Authenticated",
-            "routes": [{"name": "docs", "path": {"prefix": "/docs"}, "access": "Public"}],
+            "routes": [
+                {"name": "docs", "path": {"prefix": "/docs"}, "access": "Public"},
+                {"name": "items", "path": {"prefix": "/items"}, "access": "Authenticated", "issuers": ["okta"]},
+            ],
             "tokenBroker": {
                 "path": "/token", "issuer": "okta", "defaultScopes": ["items"], "allowedScopes": ["items", "more"],
                 "swaggerForm": true,
@@ -243,7 +265,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_a_sentence() {
         type Change = fn(&mut Value);
-        let table: [(Change, &str); 28] = [
+        let table: [(Change, &str); 33] = [
             (|c| c["name"] = json!("a\"b"), "no DNS label"),
             (|c| c["namespace"] = json!(""), "no DNS label"),
             (|c| c["issuers"] = json!([]), "0 issuers"),
@@ -275,6 +297,11 @@ mod tests {
             (|c| c["upstream"]["port"] = json!(8480), "upstream port 8480"),
             (|c| c["upstream"]["port"] = json!(8481), "upstream port 8481"),
             (|c| c["routes"][0]["path"] = json!({"exact": "docs"}), "routes make no sense"),
+            (|c| c["routes"][0]["issuers"] = json!(["okta"]), "routes make no sense"),
+            (|c| c["routes"][0]["when"] = json!("true"), "routes make no sense"),
+            (|c| c["routes"][1]["issuers"] = json!(["okta", "other"]), "issuer \"other\", which does not exist"),
+            (|c| c["routes"][1]["when"] = json!("claim.a == 1"), "routes make no sense"),
+            (|c| c["routes"][1]["when"] = json!(""), "routes make no sense"),
         ];
         for (change, expected) in table {
             let sentence = refusal(change).unwrap_or_else(|| panic!("taken: {expected}"));

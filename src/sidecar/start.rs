@@ -135,7 +135,8 @@ impl Sidecar {
         let ends_background = background.clone().drop_guard();
         let issuers = Issuers::start(&policy.config, &IdpMetrics::register(&mut registry), &background)?;
         let dpop = Dpop::new(&policy.config.issuers, &policy.external_urls);
-        let authenticator = Authenticator::new(Arc::clone(&issuers), dpop, AuthMetrics::register(&mut registry));
+        let (keep_claims, auth_metrics) = (policy.routes.reads_claims(), AuthMetrics::register(&mut registry));
+        let authenticator = Authenticator::new(Arc::clone(&issuers), dpop, keep_claims, auth_metrics);
         let broker_metrics = BrokerMetrics::register(&mut registry);
         let broker = policy.config.token_broker.as_ref();
         let broker = broker.map(|broker| Broker::new(broker, &issuers, broker_metrics)).transpose()?;

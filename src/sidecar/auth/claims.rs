@@ -1,6 +1,7 @@
 //! Judges what a token or an introspection answer says (RFC 7519, RFC 7662) against what the policy wants, at a given
 //! time. Pure. Signatures are `jwt`'s matter, scopes are the route's.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
@@ -34,11 +35,13 @@ pub(crate) struct Rules<'a> {
     pub(crate) own_client: Option<String>,
     /// Whether the issuer's access tokens carry Okta's `jti` form.
     pub(crate) okta: bool,
+    /// Whether some route has a rule on claims, so that they are kept with the identity.
+    pub(crate) keep_claims: bool,
 }
 
 /// The claims of a token or the members of an introspection answer.
 #[derive(Debug)]
-pub(crate) struct Claims(Object);
+pub(crate) struct Claims(Arc<Object>);
 
 /// What a request needs to know of a valid token.
 #[derive(Debug, PartialEq)]
@@ -48,13 +51,14 @@ pub(crate) struct Facts {
     scopes: Scopes,
     expires_at: u64,
     bound_to: Option<Thumbprint>,
+    claims: Option<Arc<Object>>,
 }
 
 type Judgement<T> = Result<T, Rejection>;
 
 impl Claims {
     pub(crate) fn new(members: Object) -> Self {
-        Self(members)
+        Self(Arc::new(members))
     }
 
     /// `iss`, which chooses the issuer.
@@ -75,7 +79,7 @@ impl Claims {
         let expires_at = self.check_times(rules, now)?;
         self.check_lifetime(expires_at, rules, now)?;
         self.check_audience(rules)?;
-        self.facts(expires_at)
+        self.facts(expires_at, rules)
     }
 
     /// Judges the members of an introspection answer that says `active: true` (RFC 7662 section 4: the answer is not
@@ -93,7 +97,7 @@ impl Claims {
         self.check_kind(rules, rules.okta)?;
         let expires_at = self.check_times(rules, now)?;
         self.check_audience(rules)?;
-        let mut facts = self.facts(expires_at)?;
+        let mut facts = self.facts(expires_at, rules)?;
         if let Some(key) = bound_to
             && facts.bound_to.replace(key).is_some_and(|other| other != key)
         {
@@ -193,7 +197,7 @@ impl Claims {
         }
     }
 
-    fn facts(&self, expires_at: f64) -> Judgement<Facts> {
+    fn facts(&self, expires_at: f64, rules: &Rules<'_>) -> Judgement<Facts> {
         let client_id = match self.text("cid")? {
             Some(id) => Some(id),
             None => match self.text("client_id")? {
@@ -208,6 +212,7 @@ impl Claims {
             // Whole seconds; a negative or endless time has been refused before.
             expires_at: expires_at as u64,
             bound_to: self.confirmation()?,
+            claims: rules.keep_claims.then(|| Arc::clone(&self.0)),
         })
     }
 
@@ -259,7 +264,7 @@ impl Claims {
 impl Facts {
     /// The identity for requests; refused when a value could not stand in a header unchanged.
     pub(crate) fn into_identity(self, issuer: &str, issuer_header: &HeaderValue) -> Judgement<Identity> {
-        let Self { subject, client_id, scopes, expires_at, bound_to } = self;
+        let Self { subject, client_id, scopes, expires_at, bound_to, claims } = self;
         let words: Vec<&str> = scopes.iter().collect();
         if words.iter().any(|word| word.contains(' ')) {
             return Err(malformed("A scope of the token holds a space."));
@@ -277,6 +282,7 @@ impl Facts {
             scopes,
             expires_at,
             bound_to,
+            claims,
             headers,
         })
     }

@@ -125,6 +125,7 @@ mod tests {
             scopes,
             expires_at: 0,
             bound_to: None,
+            claims: None,
             headers,
         })
     }

@@ -39,6 +39,7 @@ pub struct Authenticator {
     decisions: Arc<DecisionCache>,
     introspector: Introspector,
     dpop: Dpop,
+    keep_claims: bool,
     metrics: AuthMetrics,
 }
 
@@ -76,6 +77,8 @@ struct Asked<'a> {
     arrival: Instant,
     /// Who is asking, as far as the network says.
     from: IpAddr,
+    /// Whether its claims are kept with the identity.
+    keep_claims: bool,
 }
 
 /// A token that is good under its issuer's key.
@@ -85,12 +88,12 @@ struct Sound {
 }
 
 impl Authenticator {
-    /// Judges tokens of these issuers.
+    /// Judges tokens of these issuers. `keep_claims` is for policies with rules on claims; it costs their memory.
     #[must_use]
-    pub fn new(issuers: Arc<Issuers>, dpop: Dpop, metrics: AuthMetrics) -> Self {
+    pub fn new(issuers: Arc<Issuers>, dpop: Dpop, keep_claims: bool, metrics: AuthMetrics) -> Self {
         let decisions = Arc::new(DecisionCache::new());
         let introspector = Introspector::new(Arc::clone(&decisions), metrics.clone());
-        Self { issuers, decisions, introspector, dpop, metrics }
+        Self { issuers, decisions, introspector, dpop, keep_claims, metrics }
     }
 
     /// Whom the request's token speaks for, if it came from whom it is bound to.
@@ -109,7 +112,8 @@ impl Authenticator {
             let token = credentials.token()?;
             self.metrics.cache_misses.inc();
             // Boxed: the way through the caches stays small, and only this one is long.
-            Box::pin(self.judge(Asked { token, digest, now, arrival: Instant::now(), from: presented.from })).await?
+            let (arrival, from) = (Instant::now(), presented.from);
+            Box::pin(self.judge(Asked { token, digest, now, arrival, from, keep_claims: self.keep_claims })).await?
         };
         // A remembered verdict says nothing about who sends the token this time.
         let dpop_nonce = self.dpop.check(&identity, &Sent { scheme, token: digest, presented, now })?;
@@ -199,7 +203,7 @@ impl Authenticator {
 /// keys.
 async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Sound, Rejection> {
     let algorithm = jws.check_header(issuer.algorithms(), issuer.token_profile())?;
-    let facts = jws.claims.judge_token(&rules(issuer), asked.now)?;
+    let facts = jws.claims.judge_token(&rules(issuer, asked.keep_claims), asked.now)?;
     let identity = facts.into_identity(issuer.name(), issuer.url_header())?;
     let set = issuer.keys().holding(jws.kid(), asked.arrival).await.map_err(|missing| no_key(&missing))?;
     let signed_by = set.candidates(jws.kid()).find(|key| jws.is_signed_by(key, algorithm));
@@ -210,7 +214,7 @@ async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Resu
 /// What can be said of a token whose issuer alone judges it: refused when certainly bad, sound when all checks out with
 /// a key that is known already, else nothing.
 fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Known, Rejection> {
-    let rules = rules(issuer);
+    let rules = rules(issuer, asked.keep_claims);
     jws.claims.refuse_certainly_bad(&rules, asked.now)?;
     let unverified = Known::Nothing { bound_to: jws.claims.confirmation()? };
     let set = issuer.keys().current();
@@ -231,7 +235,7 @@ fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Known, Re
 }
 
 /// What the policy wants of an issuer's tokens.
-fn rules(issuer: &Issuer) -> Rules<'_> {
+fn rules(issuer: &Issuer, keep_claims: bool) -> Rules<'_> {
     Rules {
         audiences: issuer.audiences(),
         clock_skew: issuer.clock_skew(),
@@ -239,6 +243,7 @@ fn rules(issuer: &Issuer) -> Rules<'_> {
         profile: issuer.token_profile(),
         own_client: issuer.own_client_id(),
         okta: issuer.mints_okta_tokens(),
+        keep_claims,
     }
 }
 

@@ -1,19 +1,22 @@
-//! Decides which rules govern a request and whether an identity satisfies them. Pure; the path is never changed here.
+//! Decides which rules govern a request, and in `authorize` whether a token satisfies them. Pure; the path is never
+//! changed here.
 //!
 //! A path is chosen first, by the most specific match, then the method. The spelled path alone can open something
 //! (`Public`); every looser reading that an app might have of the same path ([`Reading`]) can only add requirements, so
 //! `/docs/../items`, `/Items` or `/items;x` never get in by a weaker rule than `/items`.
 
+mod authorize;
 mod method;
 mod tree;
 
 use http::Method;
 use tollgate_contract::{Access, DefaultAccess, PathMatch, RouteConfig};
+use tollgate_rules::CompileError;
 
+pub use authorize::{Asked, Unauthorized};
 pub use method::MethodSet;
 use tree::{Pattern, Tree};
 
-use crate::identity::Identity;
 use crate::path::{CleanPath, Reading};
 
 /// Sets of rules are bits of a `u64`.
@@ -52,8 +55,8 @@ pub struct Verdict {
     pub method_mismatch: Option<MethodSet>,
     /// The rule that decided, for log and metric.
     pub route: RouteId,
-    /// Rules whose scopes the token must satisfy, as bits.
-    scoped: u64,
+    /// Rules that ask more of a token than that it is valid, as bits.
+    asking: u64,
 }
 
 /// A rule of the policy, or the default for paths that none names.
@@ -64,10 +67,6 @@ pub enum RouteId {
     /// No rule names the path.
     Default,
 }
-
-/// Scopes that were missing, as the challenge's `scope` attribute (RFC 6750 section 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MissingScopes<'a>(pub &'a str);
 
 /// Why rules cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,12 +86,15 @@ pub enum RouteError {
     /// Not one of the standard methods.
     #[error("route {0:?} names method {1:?}, which is none of {all}", all = MethodSet::STANDARD)]
     UnknownMethod(String, String),
-    /// Scopes where no token is looked at.
-    #[error("route {0:?} is {1:?} and has scopes; scopes need access Authenticated")]
-    ScopesWithoutToken(String, Access),
+    /// Conditions on a token where none is looked at.
+    #[error("route {0:?} is {1:?} and has scopes, issuers or a rule; those need access Authenticated")]
+    ConditionsWithoutToken(String, Access),
     /// Outside what RFC 6749 section 3.3 allows.
     #[error("route {0:?} has scope {1:?}, which is no scope token")]
     BadScope(String, String),
+    /// No rule that could be enforced.
+    #[error("the rule of route {0:?} does not compile")]
+    BadRule(String, #[source] CompileError),
 }
 
 #[derive(Debug)]
@@ -104,6 +106,9 @@ struct Rule {
     any_of: Vec<Box<str>>,
     /// `all_of` and `any_of` as a challenge names them.
     challenge: Box<str>,
+    /// Names of the issuers whose tokens may pass; empty = any.
+    issuers: Vec<Box<str>>,
+    when: Option<tollgate_rules::Rule>,
 }
 
 /// The rules of one path, told apart by method.
@@ -174,22 +179,6 @@ impl RouteTable {
         verdict.unwrap_or(Verdict::start(self.default, RouteId::Default))
     }
 
-    /// Whether a token's scopes satisfy every rule of the verdict.
-    ///
-    /// # Errors
-    /// The scopes of the first rule that is not satisfied.
-    pub fn authorize(&self, verdict: &Verdict, identity: &Identity) -> Result<(), MissingScopes<'_>> {
-        let mut left = verdict.scoped;
-        while left != 0 {
-            let rule = &self.rules[left.trailing_zeros() as usize];
-            if !rule.is_satisfied_by(identity) {
-                return Err(MissingScopes(&rule.challenge));
-            }
-            left &= left - 1;
-        }
-        Ok(())
-    }
-
     /// Names of the rules, by position.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().map(|rule| &*rule.name)
@@ -221,8 +210,8 @@ impl RouteTable {
         match group.rule_for(method, &self.rules) {
             Some(id) => {
                 let rule = &self.rules[usize::from(id)];
-                let scoped = if rule.challenge.is_empty() { 0 } else { 1 << id };
-                Verdict { scoped, ..Verdict::start(rule.requirement, RouteId::Rule(id)) }
+                let asking = if rule.asks_more() { 1 << id } else { 0 };
+                Verdict { asking, ..Verdict::start(rule.requirement, RouteId::Rule(id)) }
             }
             None => Verdict {
                 method_mismatch: Some(group.allow),
@@ -234,17 +223,17 @@ impl RouteTable {
 
 impl Verdict {
     fn start(requirement: Requirement, route: RouteId) -> Self {
-        Self { requirement, method_mismatch: None, route, scoped: 0 }
+        Self { requirement, method_mismatch: None, route, asking: 0 }
     }
 
     /// Both must hold. The route named is the one that asks for more.
     fn and(self, other: Self) -> Self {
-        let adds = other.requirement > self.requirement || other.scoped & !self.scoped != 0;
+        let adds = other.requirement > self.requirement || other.asking & !self.asking != 0;
         Self {
             requirement: self.requirement.max(other.requirement),
             method_mismatch: self.method_mismatch.or(other.method_mismatch),
             route: if adds { other.route } else { self.route },
-            scoped: self.scoped | other.scoped,
+            asking: self.asking | other.asking,
         }
     }
 }
@@ -263,13 +252,16 @@ impl Rule {
             Access::Denied => Requirement::Impossible,
         };
         let scopes = || route.scopes.all_of.iter().chain(&route.scopes.any_of);
-        if requirement != Requirement::Token && scopes().next().is_some() {
-            return Err(RouteError::ScopesWithoutToken(route.name.clone(), route.access));
+        let has_conditions = scopes().next().is_some() || !route.issuers.is_empty() || route.when.is_some();
+        if requirement != Requirement::Token && has_conditions {
+            return Err(RouteError::ConditionsWithoutToken(route.name.clone(), route.access));
         }
         if let Some(bad) = scopes().find(|scope| !is_scope_token(scope)) {
             return Err(RouteError::BadScope(route.name.clone(), bad.clone()));
         }
-        let boxed = |scopes: &[String]| scopes.iter().map(|scope| scope.as_str().into()).collect();
+        let when = route.when.as_deref().map(tollgate_rules::Rule::compile).transpose();
+        let when = when.map_err(|error| RouteError::BadRule(route.name.clone(), error))?;
+        let boxed = |words: &[String]| words.iter().map(|word| word.as_str().into()).collect();
         Ok(Self {
             name: route.name.as_str().into(),
             methods,
@@ -277,19 +269,14 @@ impl Rule {
             all_of: boxed(&route.scopes.all_of),
             any_of: boxed(&route.scopes.any_of),
             challenge: scopes().map(String::as_str).collect::<Vec<_>>().join(" ").into(),
+            issuers: boxed(&route.issuers),
+            when,
         })
     }
 
     /// What it adds to an `Allow` header.
     fn allowed(&self) -> MethodSet {
         if self.requirement == Requirement::Impossible { MethodSet::EMPTY } else { self.methods }
-    }
-
-    fn is_satisfied_by(&self, identity: &Identity) -> bool {
-        let mut all_of = self.all_of.iter();
-        let mut any_of = self.any_of.iter();
-        all_of.all(|scope| identity.scopes.contains(scope))
-            && (self.any_of.is_empty() || any_of.any(|scope| identity.scopes.contains(scope)))
     }
 }
 

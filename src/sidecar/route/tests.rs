@@ -1,10 +1,10 @@
 //! Tables of requests against a policy: what an attacker would try, and what must keep working.
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use tollgate_contract::ScopesConfig;
 
 use super::*;
-use crate::identity::{IdentityHeaders, Scopes};
+use crate::identity::{Identity, IdentityHeaders, Scopes};
 
 fn route(name: &str, path: PathMatch, methods: &[&str], access: Access, all_of: &[&str]) -> RouteConfig {
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
@@ -39,6 +39,7 @@ fn identity(scopes: &[&str]) -> Identity {
         scopes: Scopes::new(scopes),
         expires_at: 0,
         bound_to: None,
+        claims: None,
         headers: IdentityHeaders {
             subject: None,
             client_id: None,
@@ -46,6 +47,15 @@ fn identity(scopes: &[&str]) -> Identity {
             issuer: HeaderValue::from_static("https://issuer.test"),
         },
     }
+}
+
+fn authorize<'a>(
+    table: &'a RouteTable,
+    verdict: &Verdict,
+    path: &CleanPath<'_>,
+    scopes: &[&str],
+) -> Result<(), Unauthorized<'a>> {
+    table.authorize(verdict, &identity(scopes), Asked { method: &Method::GET, path, headers: &HeaderMap::new() })
 }
 
 /// What a request needs: `public`, `token`, the missing scopes, `denied`, `405 …`, or `400`.
@@ -56,9 +66,10 @@ fn outcome(table: &RouteTable, method: &str, path: &str) -> String {
         (Requirement::Impossible, _) => "denied".to_owned(),
         (_, Some(allow)) => format!("405 {allow}"),
         (Requirement::Nothing, None) => "public".to_owned(),
-        (Requirement::Token, None) => match table.authorize(&verdict, &identity(&[])) {
+        (Requirement::Token, None) => match authorize(table, &verdict, &path, &[]) {
             Ok(()) => "token".to_owned(),
-            Err(missing) => missing.0.to_owned(),
+            Err(Unauthorized::Scopes(missing)) => missing.to_owned(),
+            Err(other) => format!("{other:?}"),
         },
     }
 }
@@ -302,7 +313,8 @@ fn all_of_and_any_of_must_both_hold() {
     let mut scoped = route("r", prefix("/r"), &[], Access::Authenticated, &["a", "b"]);
     scoped.scopes.any_of = vec!["x".to_owned(), "y".to_owned()];
     let table = table(&[scoped]);
-    let verdict = table.judge(&CleanPath::parse("/r").unwrap(), &Method::GET);
+    let path = CleanPath::parse("/r").unwrap();
+    let verdict = table.judge(&path, &Method::GET);
     for (scopes, passes) in [
         (&["a", "b", "x"][..], true),
         (&["a", "b", "y", "z"], true),
@@ -313,8 +325,8 @@ fn all_of_and_any_of_must_both_hold() {
         (&["a b x"], false),
         (&[], false),
     ] {
-        let expected = if passes { Ok(()) } else { Err(MissingScopes("a b x y")) };
-        assert_eq!(table.authorize(&verdict, &identity(scopes)), expected, "{scopes:?}");
+        let expected = if passes { Ok(()) } else { Err(Unauthorized::Scopes("a b x y")) };
+        assert_eq!(authorize(&table, &verdict, &path, scopes), expected, "{scopes:?}");
     }
 }
 
@@ -324,10 +336,11 @@ fn a_token_must_satisfy_both_rules_that_a_path_may_mean() {
         route("upper", prefix("/Data"), &[], Access::Authenticated, &["upper"]),
         route("lower", prefix("/data"), &[], Access::Authenticated, &["lower"]),
     ]);
-    let verdict = table.judge(&CleanPath::parse("/data/1").unwrap(), &Method::GET);
-    assert!(table.authorize(&verdict, &identity(&["lower"])).is_err());
-    assert!(table.authorize(&verdict, &identity(&["upper"])).is_err());
-    assert!(table.authorize(&verdict, &identity(&["lower", "upper"])).is_ok());
+    let path = CleanPath::parse("/data/1").unwrap();
+    let verdict = table.judge(&path, &Method::GET);
+    assert!(authorize(&table, &verdict, &path, &["lower"]).is_err());
+    assert!(authorize(&table, &verdict, &path, &["upper"]).is_err());
+    assert!(authorize(&table, &verdict, &path, &["lower", "upper"]).is_ok());
 }
 
 #[test]
@@ -371,7 +384,10 @@ fn rules_that_make_no_sense_are_refused() {
         assert!(matches!(refused(&[bad]), RouteError::UnknownMethod(..)), "{method}");
     }
     for access in [Access::Public, Access::Denied] {
-        assert!(matches!(refused(&[route("a", exact("/a"), &[], access, &["s"])]), RouteError::ScopesWithoutToken(..)));
+        assert!(matches!(
+            refused(&[route("a", exact("/a"), &[], access, &["s"])]),
+            RouteError::ConditionsWithoutToken(..)
+        ));
     }
     for scope in ["", "a b", "a\"", "a\\", "é"] {
         let bad = route("a", exact("/a"), &[], Access::Authenticated, &[scope]);

@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout};
+use tracing::debug;
 
 use super::Drain;
 use super::caller::caller;
@@ -28,7 +29,7 @@ use crate::proxy::{self, Outgoing, Peer, Proxy};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::rescue::{self, Attempt, Context, Form, Rescue};
-use crate::route::{MethodSet, Requirement, Verdict};
+use crate::route::{Asked, MethodSet, Requirement, Unauthorized, Verdict};
 
 /// A token request is a short form.
 const MAX_TOKEN_BODY: usize = 64 * 1024;
@@ -98,7 +99,7 @@ impl Gate {
         }
         let verdict = self.shared.policy.routes.judge(&path, &parts.method);
         flight.place = Place::Route(verdict.route);
-        let (identity, dpop_nonce) = match self.admit(&verdict, &parts, peer, flight).await? {
+        let (identity, dpop_nonce) = match self.admit(&verdict, &path, &parts, peer, flight).await? {
             Some(Admission { identity, dpop_nonce }) => (Some(identity), dpop_nonce),
             None => (None, None),
         };
@@ -113,6 +114,7 @@ impl Gate {
     async fn admit(
         &self,
         verdict: &Verdict,
+        path: &CleanPath<'_>,
         parts: &Parts,
         peer: &Peer,
         flight: &mut Flight,
@@ -123,10 +125,9 @@ impl Gate {
             Requirement::Impossible => return Err(plain(Reason::RouteDenied, "Nobody may use this path.")),
             Requirement::Token => {}
         }
-        let path = head::path(&parts.uri).unwrap_or_default();
         let presented = Presented {
             method: &parts.method,
-            path,
+            path: path.as_str(),
             query: parts.uri.query(),
             headers: &parts.headers,
             from: self.caller(parts, peer),
@@ -142,10 +143,26 @@ impl Gate {
             let rejection = Rejection::new(Reason::MethodNotAllowed, "No route takes this method on this path.");
             return Err((rejection, Context::Allow(allow)));
         }
-        if let Err(missing) = self.shared.policy.routes.authorize(verdict, &admission.identity) {
-            let rejection = Rejection::new(Reason::InsufficientScope, "The token lacks a scope that this path needs.");
-            return Err((rejection, Context::Scope(self.attempt(parts), missing.0)));
-        }
+        let asked = Asked { method: &parts.method, path, headers: &parts.headers };
+        self.shared.policy.routes.authorize(verdict, &admission.identity, asked).map_err(|unauthorized| {
+            let (reason, detail, context) = match unauthorized {
+                Unauthorized::Issuer => {
+                    let detail = "This path takes no tokens of the token's issuer.";
+                    (Reason::IssuerMismatch, detail, Context::Credentials(self.attempt(parts)))
+                }
+                Unauthorized::Scopes(scopes) => {
+                    let detail = "The token lacks a scope that this path needs.";
+                    (Reason::InsufficientScope, detail, Context::Scope(self.attempt(parts), scopes))
+                }
+                Unauthorized::Claims(error) => {
+                    if let Some(error) = error {
+                        debug!(%error, "a rule on claims has no answer");
+                    }
+                    (Reason::ClaimsDenied, "The token's claims do not allow this request.", Context::None)
+                }
+            };
+            (Rejection::new(reason, detail), context)
+        })?;
         Ok(Some(admission))
     }
 

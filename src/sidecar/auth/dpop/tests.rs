@@ -99,6 +99,7 @@ fn identity(bound_to: Option<&KeyPair>) -> Identity {
         scopes: Scopes::default(),
         expires_at: NOW + 600,
         bound_to: bound_to.map(thumbprint),
+        claims: None,
         headers: IdentityHeaders { subject: None, client_id: None, scopes: None, issuer },
     }
 }
