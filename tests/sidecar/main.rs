@@ -4,7 +4,10 @@
 mod admin;
 mod auth;
 mod broker;
+mod dpop;
 mod drain;
+mod endurance;
+mod explained;
 mod failures;
 mod forwarding;
 mod framing;
@@ -14,6 +17,7 @@ mod introspection;
 mod keys;
 mod log;
 mod routes;
+mod rules;
 mod scene;
 mod secrecy;
 mod streaming;
