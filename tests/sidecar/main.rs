@@ -4,10 +4,7 @@
 mod admin;
 mod auth;
 mod broker;
-mod dpop;
 mod drain;
-mod endurance;
-mod explained;
 mod failures;
 mod forwarding;
 mod framing;
