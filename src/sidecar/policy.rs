@@ -4,9 +4,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
-use tollgate_contract::{BrokerConfig, DpopMode, PolicyHash, SidecarConfig, names};
+use reqwest::Url;
+use tollgate_contract::{
+    BrokerConfig, DpopMode, IssuerConfig, OnOutage, PolicyHash, SidecarConfig, ValidationMode, names,
+};
 
 use crate::external::ExternalUrls;
+use crate::idp::is_org_server;
 use crate::path::CleanPath;
 use crate::route::{RouteError, RouteTable, is_scope_token};
 
@@ -144,12 +148,24 @@ fn check_issuers(config: &SidecarConfig) -> Result<(), PolicyError> {
             "has a clock skew of more than 5 minutes"
         } else if issuer.algorithms.is_empty() || has_repetition(&issuer.algorithms) {
             "has no algorithm, or one twice"
+        } else if judges_the_unreadable(issuer) {
+            "is an Okta org authorization server, whose tokens mean nothing here: Introspection is for it, and nothing else"
+        } else if issuer.validation == ValidationMode::Introspection
+            && issuers[..at].iter().any(|other| other.validation == ValidationMode::Introspection)
+        {
+            "is the second with Introspection; only one can be the judge of opaque tokens"
         } else {
             continue;
         };
         return Err(PolicyError::Issuer { issuer: issuer.name.clone(), problem });
     }
     Ok(())
+}
+
+/// Whether tokens would be judged locally that are opaque by Okta's word.
+fn judges_the_unreadable(issuer: &IssuerConfig) -> bool {
+    let locally = issuer.validation.checks_locally() || issuer.introspection.on_outage != OnOutage::Reject;
+    locally && Url::parse(&issuer.url).is_ok_and(|url| is_org_server(&url))
 }
 
 fn has_repetition<T: PartialEq>(items: &[T]) -> bool {
@@ -238,6 +254,18 @@ mod tests {
         })
     }
 
+    fn issuer(config: &mut Value) -> &mut Value {
+        &mut config["issuers"][0]
+    }
+
+    fn org_server(validation: &str) -> Value {
+        let mut issuer = sound()["issuers"][0].clone();
+        issuer["name"] = json!("org");
+        issuer["url"] = json!("https://acme.okta.com");
+        issuer["validation"] = json!(validation);
+        issuer
+    }
+
     fn refusal(change: impl FnOnce(&mut Value)) -> Option<String> {
         let mut config = sound();
         change(&mut config);
@@ -250,6 +278,11 @@ mod tests {
         let policy = Policy::from_file(file.as_bytes()).unwrap();
         assert_eq!(policy.hash, PolicyHash::of(file.as_bytes()));
         assert_eq!(policy.upstream.to_string(), "127.0.0.1:8000");
+        let org_server_that_is_asked = refusal(|config| {
+            *issuer(config) = org_server("Introspection");
+            issuer(config)["name"] = json!("okta");
+        });
+        assert_eq!(org_server_that_is_asked, None);
     }
 
     #[test]
@@ -265,7 +298,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_a_sentence() {
         type Change = fn(&mut Value);
-        let table: [(Change, &str); 33] = [
+        let table: [(Change, &str); 37] = [
             (|c| c["name"] = json!("a\"b"), "no DNS label"),
             (|c| c["namespace"] = json!(""), "no DNS label"),
             (|c| c["issuers"] = json!([]), "0 issuers"),
@@ -280,6 +313,20 @@ mod tests {
             (|c| c["issuers"][0]["clockSkewSeconds"] = json!(301), "more than 5 minutes"),
             (|c| c["issuers"][0]["algorithms"] = json!([]), "no algorithm"),
             (|c| c["issuers"][0]["algorithms"] = json!(["RS256", "ES256", "RS256"]), "or one twice"),
+            (|c| *issuer(c) = org_server("Local"), "an Okta org authorization server"),
+            (|c| *issuer(c) = org_server("LocalAndIntrospection"), "an Okta org authorization server"),
+            (
+                |c| {
+                    *issuer(c) = org_server("Introspection");
+                    let trust = json!({"acceptLocallyValid": {"maxDurationMillis": 1000}});
+                    issuer(c)["introspection"]["onOutage"] = trust;
+                },
+                "an Okta org authorization server",
+            ),
+            (
+                |c| c["issuers"] = json!([c["issuers"][0], org_server("Introspection")]),
+                "issuer \"org\" is the second with Introspection",
+            ),
             (|c| c["tokenBroker"]["path"] = json!("token"), "plain path"),
             (|c| c["tokenBroker"]["path"] = json!("/Token/"), "plain path"),
             (|c| c["tokenBroker"]["path"] = json!("/"), "plain path"),

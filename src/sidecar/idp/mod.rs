@@ -46,6 +46,7 @@ pub(crate) use self::issued::{Fate, IssuedTokens};
 pub(crate) use self::key_cache::{KeyCache, Missing};
 pub(crate) use self::keys::{Key, LONGEST_KID};
 pub(crate) use self::lanes::Standing;
+pub(crate) use self::okta::is_org_server;
 pub(crate) use self::single_flight::SingleFlight;
 
 #[cfg(test)]
@@ -275,7 +276,7 @@ impl Issuer {
 
     /// Whether nothing about its tokens may be judged locally.
     pub(crate) fn is_org_server(&self) -> bool {
-        okta::is_org_server(&self.url)
+        is_org_server(&self.url)
     }
 
     /// Whether its access tokens carry Okta's `jti` form.
