@@ -39,7 +39,9 @@ fn name_cases() -> Vec<Case> {
             cases.push(case(&format!("{field} {bad}"), &change(bad), field, OBJECT, &change("okta-items.v2")));
         }
     }
-    let issuer = |name: &str| [set("/spec/issuers/0/name", json!(name)), set("/spec/tokenBroker/issuer", json!(name))];
+    let issuer = |name: &str| {
+        ["/spec/issuers/0/name", "/spec/tokenBroker/issuer", "/spec/routes/0/issuers/0"].map(|at| set(at, json!(name)))
+    };
     let route = |name: &str| [set("/spec/routes/0/name", json!(name))];
     for bad in ["Okta", "my okta", "-okta", "okta-", "okta.com"] {
         cases.push(case(
@@ -70,7 +72,11 @@ fn issuer_cases() -> Vec<Case> {
     let mut cases = vec![
         case(
             "no issuer",
-            &[set("/spec/issuers", json!([])), set("/spec/tokenBroker", Value::Null)],
+            &[
+                set("/spec/issuers", json!([])),
+                set("/spec/tokenBroker", Value::Null),
+                set("/spec/routes/0/issuers", Value::Null),
+            ],
             "spec.issuers",
             "name at least one issuer, such as https://acme.okta.com/oauth2/default",
             &[set("/spec/issuers", example()["spec"]["issuers"].clone())],

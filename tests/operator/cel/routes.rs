@@ -9,8 +9,8 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn route_cases() -> Vec<Case> {
-    const OVERLAP: &str = "routes with the same path and a method in common: items-read, items-write; give each its own \
-        methods (none means all, GET includes HEAD)";
+    const OVERLAP: &str = "routes 'items-read' and 'items-write' have the same path and a method in common: give each its \
+        own methods (none means all, GET includes HEAD)";
     const EXACTLY_ONE: &str = "set exactly one of exact and prefix";
     let first = |member: &str, value: Value| set(&format!("/spec/routes/0/{member}"), value);
     let second = |member: &str, value: Value| set(&format!("/spec/routes/1/{member}"), value);
