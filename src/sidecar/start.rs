@@ -134,7 +134,7 @@ impl Sidecar {
         // Whatever fails from here on ends the background work.
         let ends_background = background.clone().drop_guard();
         let issuers = Issuers::start(&policy.config, &IdpMetrics::register(&mut registry), &background)?;
-        let dpop = Dpop::new(&policy.config.issuers, &policy.external_urls);
+        let dpop = Dpop::new(&policy.config.issuers, &policy.external_urls, options.limits.dpop_proofs);
         let (keep_claims, auth_metrics) = (policy.routes.reads_claims(), AuthMetrics::register(&mut registry));
         let authenticator = Authenticator::new(Arc::clone(&issuers), dpop, keep_claims, auth_metrics);
         let broker_metrics = BrokerMetrics::register(&mut registry);

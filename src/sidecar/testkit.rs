@@ -1,4 +1,5 @@
-//! RSA keys for the unit tests. They come from the harness of the integration tests, whose file is compiled here too.
+//! Keys and proofs for the unit tests. They come from the harness of the integration tests, whose files are compiled here
+//! too.
 
 use std::sync::OnceLock;
 
@@ -7,6 +8,8 @@ use tollgate_contract::Algorithm;
 
 #[path = "../../tests/harness/keys.rs"]
 pub mod keys;
+#[path = "../../tests/harness/proof.rs"]
+pub mod proof;
 
 /// An RSA key pair.
 pub(crate) struct RsaKey(keys::KeyPair);

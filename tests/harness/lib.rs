@@ -8,6 +8,7 @@ pub mod keys;
 pub mod kubernetes;
 pub mod load;
 pub mod mint;
+pub mod proof;
 pub mod raw;
 pub mod swagger_ui;
 pub mod upstream;

@@ -4,7 +4,9 @@
 mod admin;
 mod auth;
 mod broker;
+mod dpop;
 mod drain;
+mod explained;
 mod failures;
 mod forwarding;
 mod framing;

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -35,7 +34,7 @@ pub(crate) struct World {
     pub(crate) credentials: tempfile::TempDir,
     /// What the sidecar wrote to its access log.
     pub(crate) log: Log,
-    sidecar: Sidecar,
+    pub(crate) sidecar: Sidecar,
     app: App,
     http: reqwest::Client,
 }
@@ -69,6 +68,16 @@ impl World {
 
     /// A sidecar as soon as it listens. `change` has the last word on the configuration.
     pub(crate) async fn start(
+        issuer: FakeIssuer,
+        mode: ValidationMode,
+        change: impl FnOnce(&mut SidecarConfig),
+    ) -> Self {
+        Self::start_within(Limits::default(), issuer, mode, change).await
+    }
+
+    /// The same with other bounds.
+    pub(crate) async fn start_within(
+        limits: Limits,
         issuer: FakeIssuer,
         mode: ValidationMode,
         change: impl FnOnce(&mut SidecarConfig),
@@ -115,7 +124,7 @@ impl World {
             pod_uid: "pod-1".into(),
             access_log: AccessLogTo::Writer(Box::new(log.clone())),
             workers: None,
-            limits: Limits::default(),
+            limits,
             drain: DrainTimes { lead: Duration::ZERO, deadline: Duration::from_secs(5) },
         });
         let sidecar = Box::pin(sidecar).await.expect("a sidecar");
@@ -193,12 +202,19 @@ impl World {
 
     /// `GET` of a path with these `Authorization` headers.
     pub(crate) async fn get_at(&self, path: &str, authorization: &[&str]) -> Answer {
-        let mut headers = HeaderMap::new();
-        for value in authorization {
-            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).expect("a header value"));
+        let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
+        self.send(Method::GET, path, &headers).await
+    }
+
+    /// Any request with these headers.
+    pub(crate) async fn send(&self, method: Method, target: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name = HeaderName::try_from(*name).expect("a header name");
+            map.append(name, HeaderValue::from_bytes(value.as_bytes()).expect("a header value"));
         }
-        let url = format!("http://{}{path}", self.sidecar.proxy_addr());
-        answer(self.http.get(url).headers(headers)).await
+        let url = format!("http://{}{target}", self.sidecar.proxy_addr());
+        answer(self.http.request(method, url).headers(map)).await
     }
 
     /// `POST /token` with a form and headers.

@@ -1,3 +1,5 @@
+//! Answers to the letter: challenges by policy and by what was tried, problems, and the form of gRPC.
+
 use std::time::Duration;
 
 use http_body_util::BodyExt;

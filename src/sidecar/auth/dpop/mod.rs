@@ -61,9 +61,9 @@ pub(super) struct Sent<'a> {
 }
 
 impl Dpop {
-    /// For tokens of these issuers, at these URLs.
+    /// For tokens of these issuers, at these URLs, with room for so many proofs.
     #[must_use]
-    pub fn new(issuers: &[IssuerConfig], urls: &ExternalUrls) -> Self {
+    pub fn new(issuers: &[IssuerConfig], urls: &ExternalUrls, proofs: usize) -> Self {
         let terms = |issuer: &IssuerConfig| Terms {
             issuer: issuer.name.as_str().into(),
             mode: issuer.dpop,
@@ -74,7 +74,7 @@ impl Dpop {
             terms: issuers.iter().map(terms).collect(),
             targets: Targets::new(urls),
             nonces: Nonces::new(),
-            replays: Replays::new(),
+            replays: Replays::new(proofs),
         }
     }
 

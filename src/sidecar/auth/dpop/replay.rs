@@ -9,10 +9,6 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::identity::Thumbprint;
 
-/// Proofs in all. A proof counts for two minutes and twice the clock skew, most of that time in which it is used at
-/// once: some 4,000 requests a second with a minute of skew, 2,900 at worst; over ten times what verifying their
-/// signatures leaves of a core's time for. 22 MB when full, nothing before.
-const CAPACITY: usize = 1 << 19;
 /// So many locks that the few threads of a sidecar hardly meet, and so many tables that sweeping one takes microseconds.
 const SHARDS: usize = 64;
 
@@ -45,11 +41,8 @@ struct Shard {
 }
 
 impl Replays {
-    pub(super) fn new() -> Self {
-        Self::with_capacity(CAPACITY)
-    }
-
-    fn with_capacity(capacity: usize) -> Self {
+    /// Room for so many proofs.
+    pub(super) fn new(capacity: usize) -> Self {
         let shards = std::iter::repeat_with(Mutex::default).take(SHARDS).collect();
         Self { shards, capacity_of_shard: capacity / SHARDS }
     }
@@ -115,11 +108,13 @@ fn seconds(time: u64) -> u32 {
 mod tests {
     use super::*;
 
+    /// What runs.
+    const CAPACITY: usize = 1 << 19;
     const KEY: Thumbprint = Thumbprint([1; 32]);
 
     #[test]
     fn a_proof_counts_once_until_its_end() {
-        let replays = Replays::new();
+        let replays = Replays::new(CAPACITY);
         assert_eq!(replays.note(&KEY, "a", 100, 10), Noted::First);
         assert_eq!(replays.note(&KEY, "a", 100, 10), Noted::Again);
         assert_eq!(replays.note(&KEY, "a", 150, 99), Noted::Again, "with a later iat it is the same jti");
@@ -130,14 +125,14 @@ mod tests {
 
     #[test]
     fn another_keys_proof_is_another_proof() {
-        let replays = Replays::new();
+        let replays = Replays::new(CAPACITY);
         assert_eq!(replays.note(&KEY, "a", 100, 10), Noted::First);
         assert_eq!(replays.note(&Thumbprint([2; 32]), "a", 100, 10), Noted::First);
     }
 
     #[test]
     fn without_room_new_proofs_are_refused_and_used_ones_stay_used_until_room_comes_by_itself() {
-        let replays = Replays::with_capacity(SHARDS * 2);
+        let replays = Replays::new(SHARDS * 2);
         let noted: Vec<(String, Noted)> = (0..SHARDS * 20)
             .map(|nth| (nth.to_string(), replays.note(&KEY, &nth.to_string(), 100 + nth as u64 % 2, 10)))
             .collect();
@@ -148,10 +143,9 @@ mod tests {
         assert!(used.iter().all(|jti| replays.note(&KEY, jti, 300, 101) == Noted::First), "all have ended");
     }
 
-    /// `VmRSS`-like figures depend on the allocator; what the tables hold does not.
     #[test]
     fn a_flood_of_a_million_proofs_leaves_the_store_at_its_bound() {
-        let replays = Replays::new();
+        let replays = Replays::new(CAPACITY);
         let noted: Vec<Noted> = (0..1_000_000u64).map(|nth| replays.note(&KEY, &format!("{nth:x}"), 100, 10)).collect();
         let first = noted.iter().filter(|noted| **noted == Noted::First).count();
         let slots: usize = replays.shards.iter().map(|shard| shard.lock().unwrap().used.capacity()).sum();
