@@ -11,7 +11,7 @@ use tests::kubernetes::repository;
 const PAGES: [&str; 7] = [
     "docs/install.md",
     "docs/protect-an-api.md",
-    "docs/tokens.md",
+    "docs/token-validation.md",
     "docs/operations.md",
     "docs/security.md",
     "docs/benchmarks.md",

@@ -15,6 +15,7 @@ mod hostile;
 mod introspection;
 mod keys;
 mod log;
+mod outage;
 mod routes;
 mod rules;
 mod scene;
