@@ -2,6 +2,7 @@
 
 pub mod apiserver;
 pub mod browser;
+pub mod endurance;
 pub mod forward;
 pub mod issuer;
 pub mod keys;

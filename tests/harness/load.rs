@@ -149,11 +149,7 @@ pub fn get_items(token: &str) -> String {
     format!("GET /items HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer {token}\r\n\r\n")
 }
 
-async fn exchange(
-    connection: &mut Option<TcpStream>,
-    address: SocketAddr,
-    request: &[u8],
-) -> std::io::Result<Answer> {
+async fn exchange(connection: &mut Option<TcpStream>, address: SocketAddr, request: &[u8]) -> std::io::Result<Answer> {
     let stream = match connection {
         Some(stream) => stream,
         None => {

@@ -6,6 +6,7 @@ mod auth;
 mod broker;
 mod dpop;
 mod drain;
+mod endurance;
 mod explained;
 mod failures;
 mod forwarding;
