@@ -16,6 +16,9 @@ use cargo::Verdicts;
 /// Tests that need the world on a cluster, in this order: the commands of the docs end with removing everything.
 const ON_CLUSTER: [&str; 3] = ["e2e", "browser", "docs"];
 
+/// Tests that need npm packages: the Okta-like server, and a client that is not ours.
+const WITH_PACKAGES: &str = "clients";
+
 /// Tests whose load would disturb the others, and theirs them.
 const ENDURANCE: &str = "endurance::";
 
@@ -31,8 +34,9 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
 
     let mut verdicts = Verdicts::default();
     console::title("Units, the sidecar in process, the chart, and the operator on a real API server");
-    let without_cluster = cargo::tests()?.into_iter().filter(|test| !ON_CLUSTER.contains(&test.as_str()));
-    let selection: Vec<String> = without_cluster.flat_map(|test| ["--test".into(), test]).collect();
+    let elsewhere = |test: &String| ON_CLUSTER.contains(&test.as_str()) || test == WITH_PACKAGES;
+    let here = cargo::tests()?.into_iter().filter(|test| !elsewhere(test));
+    let selection: Vec<String> = here.flat_map(|test| ["--test".into(), test]).collect();
     let units = ["--lib".into(), "--bins".into()];
     let apart = ["--".into(), "--skip".into(), ENDURANCE.into()];
     verdicts.run(&[&units, selection.as_slice(), &apart].concat(), |_| Ok(()))?;
@@ -40,9 +44,10 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
     console::title("The sidecar under load and faults, the short versions");
     verdicts.run(&endurance_tests(), |_| Ok(()))?;
 
-    console::title("The Okta-like server");
-    let okta_like = console::step("its own tests", okta_like);
-    verdicts.add("okta-like", okta_like);
+    console::title("The Okta-like server, and a client that is not ours");
+    if let Err(error) = with_packages(&mut verdicts) {
+        verdicts.add("npm packages", Err(error));
+    }
 
     console::title("A cluster with the product on it");
     match World::prepare(false, keep) {
@@ -94,7 +99,15 @@ fn on_cluster(world: &World, verdicts: &mut Verdicts) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn okta_like() -> anyhow::Result<()> {
-    let folder = images::with_packages("okta-like", &paths::repository().join("tests/okta-like"))?;
-    process::capture(Command::new("npm").current_dir(folder.path()).args(["test", "--silent"])).map(drop)
+fn with_packages(verdicts: &mut Verdicts) -> anyhow::Result<()> {
+    let folder = |name: &str| images::with_packages(name, &paths::repository().join("tests").join(name));
+    let (okta_like, clients) = (folder("okta-like")?, folder("clients")?);
+    let mut own_tests = Command::new("npm");
+    own_tests.current_dir(okta_like.path()).args(["test", "--silent"]);
+    let own_tests = console::step("the server's own tests", || process::capture(&mut own_tests).map(drop));
+    verdicts.add("okta-like", own_tests);
+    verdicts.run(&["--test".into(), WITH_PACKAGES.into()], |command| {
+        command.env("TOLLGATE_OKTA_LIKE", okta_like.path()).env("TOLLGATE_CLIENTS", clients.path());
+        Ok(())
+    })
 }

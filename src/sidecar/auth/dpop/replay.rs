@@ -61,7 +61,8 @@ impl Replays {
 
 impl Shard {
     fn note(&mut self, name: Name, until: u32, now: u32, capacity: usize) -> Noted {
-        if self.used.len() >= capacity && self.first_end <= now {
+        // Before the table grows: it is as large as what counts, not as what ever counted.
+        if self.used.len() >= self.used.capacity().min(capacity) && self.first_end <= now {
             self.sweep(now);
         }
         let is_full = self.used.len() >= capacity;
@@ -141,6 +142,18 @@ mod tests {
         assert!(noted.iter().all(|(_, noted)| matches!(noted, Noted::First | Noted::Full)));
         assert!(used.iter().all(|jti| replays.note(&KEY, jti, 100, 99) == Noted::Again), "nothing was evicted");
         assert!(used.iter().all(|jti| replays.note(&KEY, jti, 300, 101) == Noted::First), "all have ended");
+    }
+
+    #[test]
+    fn what_has_ended_makes_room_before_the_table_grows() {
+        let replays = Replays::new(CAPACITY);
+        for now in 0..20_000 {
+            for nth in 0..5 {
+                assert_eq!(replays.note(&KEY, &format!("{now}-{nth}"), now + 20, now), Noted::First);
+            }
+        }
+        let slots: usize = replays.shards.iter().map(|shard| shard.lock().unwrap().used.capacity()).sum();
+        assert!(slots < 1_000, "{slots} slots, where 100 proofs count at a time");
     }
 
     #[test]

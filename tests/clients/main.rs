@@ -1,0 +1,156 @@
+//! The sidecar as a certified OpenID client sees it, with tokens of the Okta-like server: DPoP (RFC 9449) by somebody
+//! else's code on both sides. Both are npm packages: `make test` installs them and says where they are.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::upstream::{Upstream, ok};
+use tests::wait::eventually;
+use tollgate_sidecar::{AccessLogTo, DrainTimes, Limits, Options, Sidecar};
+
+const CLIENT: (&str, &str) = ("0oaProver00000000001", "prover-secret-of-the-test-server");
+
+/// How long a thing that takes a second may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program with its npm packages, from the environment.
+fn folder(variable: &str) -> PathBuf {
+    let folder = std::env::var_os(variable);
+    folder.unwrap_or_else(|| panic!("{variable} is not set: `make test` installs the packages and sets it")).into()
+}
+
+fn node() -> Command {
+    let mut node = Command::new(folder("TOLLGATE_OKTA_LIKE").join("node_modules/.bin/node"));
+    node.stdin(Stdio::null()).stdout(Stdio::piped()).env("NODE_NO_WARNINGS", "1");
+    node
+}
+
+/// The Okta-like server with one client, whose tokens are bound; ends when dropped.
+struct OktaLike {
+    issuer: String,
+    process: Child,
+}
+
+impl OktaLike {
+    fn start() -> Self {
+        let config = json!({
+            "audience": "api://default", "scopes": ["items"],
+            "clients": [{"clientId": CLIENT.0, "clientSecret": CLIENT.1, "dpop": true, "scopes": ["items"]}],
+        });
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), config.to_string()).expect("the configuration");
+        let mut node = node();
+        node.arg(folder("TOLLGATE_OKTA_LIKE").join("src/main.mjs"));
+        let mut process = node.env("PORT", "0").env("CONFIG_FILE", file.path()).spawn().expect("node starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("its output")).read_line(&mut line).expect("its first line");
+        let issuer = line.trim().strip_prefix("okta-like serves ").expect("where it serves").to_owned();
+        Self { issuer, process }
+    }
+}
+
+impl Drop for OktaLike {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A sidecar before an app, reached by its own address.
+async fn sidecar(issuer: &OktaLike, app: &Upstream, nonce: &str) -> (Sidecar, String) {
+    // The URL has to be known before the port is bound; nobody else takes it in the meantime.
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a port");
+    let url = format!("http://{port}");
+    let config = json!({
+        "namespace": "shop",
+        "name": "items",
+        "issuers": [{
+            "name": "okta", "url": issuer.issuer, "audiences": ["api://default"], "validation": "Local",
+            "introspection": {"cacheMillis": 0}, "clockSkewSeconds": 60, "dpop": "Accept", "dpopNonce": nonce,
+            "allowHttp": true,
+        }],
+        "defaultAccess": "Authenticated",
+        "routes": [
+            {"name": "items", "path": {"prefix": "/items"}, "access": "Authenticated", "scopes": {"allOf": ["items"]}},
+        ],
+        "externalUrls": [url],
+        "upstream": {"port": app.port()},
+        "logLevel": "info",
+    });
+    let options = Options {
+        config: config.to_string().into_bytes(),
+        listen: port,
+        admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        pod_uid: "pod-1".to_owned(),
+        access_log: AccessLogTo::Off,
+        workers: None,
+        drain: DrainTimes { lead: Duration::ZERO, deadline: PATIENCE },
+        limits: Limits::default(),
+    };
+    let sidecar = Box::pin(Sidecar::start(options)).await.expect("the sidecar starts");
+    let ready = format!("http://{}/readyz", sidecar.admin_addr());
+    eventually("readiness", PATIENCE, || async {
+        match reqwest::get(&ready).await.map(|answer| answer.status().as_u16()) {
+            Ok(200) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    (sidecar, url)
+}
+
+/// Runs the client and returns what it printed.
+async fn run_client(issuer: &OktaLike, api: &str, algorithm: &str) -> Value {
+    let mut node = node();
+    node.arg(folder("TOLLGATE_CLIENTS").join("dpop.mjs"));
+    node.env("ISSUER", &issuer.issuer).env("API", api).env("ALGORITHM", algorithm);
+    node.env("CLIENT_ID", CLIENT.0).env("CLIENT_SECRET", CLIENT.1).stderr(Stdio::piped());
+    let output = tokio::task::spawn_blocking(move || node.output()).await.expect("no panic").expect("node runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certified_client_uses_bound_tokens_and_a_thief_does_not() {
+    tests::install_crypto();
+    let (issuer, app) = (OktaLike::start(), Upstream::start(|_| ok("[]")).await);
+    for nonce in ["Off", "PerPod"] {
+        let (_sidecar, api) = sidecar(&issuer, &app, nonce).await;
+        for algorithm in ["ES256", "RS256"] {
+            let before = app.arrived().len();
+            let seen = run_client(&issuer, &api, algorithm).await;
+            let metadata = format!("{api}/.well-known/oauth-protected-resource");
+            let refused = |with_error: &str, description: &str| {
+                let challenge = |scheme: &str| {
+                    let mut challenge = json!({"scheme": scheme, "realm": "items", "resource_metadata": metadata});
+                    if scheme == "dpop" {
+                        challenge["algs"] = json!("RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA");
+                    }
+                    if scheme == with_error {
+                        challenge["error"] = json!("invalid_token");
+                        challenge["error_description"] = json!(description);
+                    }
+                    challenge
+                };
+                json!({"status": 401, "challenges": [challenge("bearer"), challenge("dpop")]})
+            };
+            let as_bearer = refused("bearer", "The token is bound to a key; send it as DPoP with a proof.");
+            let thief = refused("dpop", "The token is bound to another key than the DPoP proof's.");
+            assert_eq!(seen["tokenType"], "dpop", "{nonce} {algorithm}");
+            assert_eq!(seen["holder"], json!([{"status": 200}, {"status": 200}]), "{nonce} {algorithm}");
+            assert_eq!(seen["asBearer"], as_bearer, "{nonce} {algorithm}");
+            assert_eq!(seen["thief"], thief, "{nonce} {algorithm}");
+            assert_eq!(seen["metadata"]["resource"], json!(api), "{nonce} {algorithm}");
+            assert_eq!(
+                app.arrived().len() - before,
+                2,
+                "{nonce} {algorithm}: only the holder's requests reach the app"
+            );
+        }
+    }
+}
