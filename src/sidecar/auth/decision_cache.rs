@@ -5,14 +5,21 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use serde_json::Value;
 
 use crate::identity::Identity;
 use crate::idp::{Key, TokenDigest};
+use crate::jose::Object;
 
-/// As many tokens as a busy API sees in an hour; about 60 MB when full, nothing before. Only tokens that were good once
-/// are in it: a flood of strangers' tokens pushes none out.
+/// As many tokens as a busy API sees in an hour. Only tokens that were good once are in it: a flood of strangers' tokens
+/// pushes none out.
 const CAPACITY: usize = 100_000;
+
+/// What a verdict takes in memory without claims: 60 MB when the cache is full, nothing before. Where claims are kept they
+/// count as well, and fewer tokens fit.
+const VERDICT_BYTES: u64 = 600;
 
 /// A good verdict.
 #[derive(Clone)]
@@ -26,13 +33,16 @@ pub(crate) struct Decision {
     stale_until_millis: u64,
     /// When the token ends, whatever anybody says.
     ends_millis: u64,
+    /// About what it takes in memory.
+    bytes: u64,
 }
 
 impl Decision {
     /// A verdict that is fresh until the token ends.
     pub(crate) fn new(identity: Arc<Identity>, key: Option<Arc<Key>>, ends: SystemTime) -> Self {
         let ends = millis(ends);
-        Self { identity, key, fresh_until_millis: ends, stale_until_millis: ends, ends_millis: ends }
+        let bytes = VERDICT_BYTES + identity.claims.as_deref().map_or(0, bytes_of);
+        Self { identity, key, fresh_until_millis: ends, stale_until_millis: ends, ends_millis: ends, bytes }
     }
 
     /// One that is fresh until `until`, and may serve for so long after that where there is a limit; neither outlives
@@ -62,12 +72,21 @@ impl Decision {
 /// Good verdicts by the token's digest. `quick_cache` because a hit is a shared lock and a flag, where moka also
 /// records each read in a queue.
 pub(crate) struct DecisionCache {
-    decisions: Cache<TokenDigest, Decision>,
+    decisions: Cache<TokenDigest, Decision, ByMemory>,
+}
+
+#[derive(Clone)]
+struct ByMemory;
+
+impl Weighter<TokenDigest, Decision> for ByMemory {
+    fn weight(&self, _: &TokenDigest, decision: &Decision) -> u64 {
+        decision.bytes
+    }
 }
 
 impl DecisionCache {
     pub(crate) fn new() -> Self {
-        Self { decisions: Cache::new(CAPACITY) }
+        Self { decisions: Cache::with_weighter(CAPACITY, CAPACITY as u64 * VERDICT_BYTES, ByMemory) }
     }
 
     /// The verdict on a token seen before, if it is fresh.
@@ -97,6 +116,21 @@ impl DecisionCache {
     pub(crate) fn forget(&self, token: &TokenDigest) {
         self.decisions.remove(token);
     }
+}
+
+/// About what an object's members take in memory: names, values, and the tree's nodes.
+fn bytes_of(object: &Object) -> u64 {
+    object.iter().map(|(name, value)| 64 + name.len() as u64 + bytes_of_value(value)).sum()
+}
+
+fn bytes_of_value(value: &Value) -> u64 {
+    let beside = match value {
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(bytes_of_value).sum(),
+        Value::Object(members) => bytes_of(members),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>() as u64 + beside
 }
 
 fn millis(time: SystemTime) -> u64 {
@@ -196,5 +230,25 @@ mod tests {
         old.retire_all_but(&parse(RsaKey::second(), "second", &old));
         assert!(cache.earlier(&token, at(60)).is_none());
         assert!(cache.find(&token, at(60)).is_none());
+    }
+
+    #[test]
+    fn claims_count_for_what_they_take() {
+        let with = |claims: Value| {
+            let Value::Object(claims) = claims else { panic!("an object") };
+            let identity = Identity { claims: Some(Arc::new(claims)), ..Arc::into_inner(identity()).unwrap() };
+            Decision::new(Arc::new(identity), None, at(100))
+        };
+        assert_eq!(Decision::new(identity(), None, at(100)).bytes, VERDICT_BYTES);
+        assert!(with(json!({"groups": vec![0; 5_000]})).bytes > 5_000 * 16);
+        assert!(with(json!({"a": {"b": "x".repeat(9_000)}})).bytes > 9_000);
+        // Six times as much as fits.
+        let cache = DecisionCache::new();
+        for nth in 0..600u32 {
+            let decision = with(json!({"text": "x".repeat(600_000)}));
+            cache.remember(TokenDigest::of(&nth.to_be_bytes()), decision, at(50));
+        }
+        assert!(cache.decisions.weight() <= CAPACITY as u64 * VERDICT_BYTES, "{}", cache.decisions.weight());
+        assert!(cache.decisions.len() > 10);
     }
 }
