@@ -89,7 +89,7 @@ pub mod reason {
     pub const CRASH_LOOPING: &str = "CrashLooping";
     /// WorkloadAvailable is false: a container cannot be created, such as for a missing ConfigMap or Secret.
     pub const CONTAINER_CONFIG_ERROR: &str = "ContainerConfigError";
-    /// WorkloadAvailable is false: the app runs but its readiness probe fails.
+    /// WorkloadAvailable is false: the app runs but its readiness probe fails, or it does not listen on `upstream.port`.
     pub const APP_NOT_READY: &str = "AppNotReady";
     /// WorkloadAvailable is false: no node takes the pod.
     pub const UNSCHEDULABLE: &str = "Unschedulable";

@@ -21,6 +21,9 @@ pub struct SidecarReport {
     /// What the sidecar knows of each issuer.
     #[serde(default)]
     pub issuers: Vec<IssuerReport>,
+    /// Whether the app has accepted a connection on `upstream.port` at some time; absent in reports of older sidecars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_listens: Option<bool>,
 }
 
 /// One thing that is wrong.

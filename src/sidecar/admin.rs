@@ -9,6 +9,7 @@ use tollgate_contract::{PolicyHash, SidecarReport, names};
 use tollgate_runtime::admin::Answer;
 
 use crate::idp::Issuers;
+use crate::proxy::listening::Listening;
 use crate::server::Drain;
 
 /// What the answers are made of.
@@ -18,6 +19,7 @@ pub(crate) struct Admin {
     pub(crate) issuers: Arc<Issuers>,
     pub(crate) registry: Registry,
     pub(crate) drain: Drain,
+    pub(crate) app: Listening,
 }
 
 impl Admin {
@@ -51,6 +53,7 @@ impl Admin {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             problems: self.issuers.problems(),
             issuers: self.issuers.reports(),
+            app_listens: Some(self.app.has_begun()),
         };
         match serde_json::to_vec(&report) {
             Ok(json) => Answer::json(json),

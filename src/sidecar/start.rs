@@ -26,6 +26,7 @@ use crate::metrics::ProxyMetrics;
 use crate::policy::{Policy, PolicyError};
 use crate::protected_resource::ProtectedResource;
 use crate::proxy::Proxy;
+use crate::proxy::listening::Listening;
 use crate::rescue::Rescue;
 use crate::server::{self, Connections, Drain, Gate, Observer, Shared};
 
@@ -153,6 +154,7 @@ impl Sidecar {
             issuers,
             registry,
             drain: drain.clone(),
+            app: Listening::watch(policy.upstream, background.clone()),
         };
         let rescue = Rescue::new(&policy);
         let connections = Connections::new(options.limits.connections, &rescue);

@@ -26,6 +26,7 @@ impl Sidecar {
             version: "1".to_owned(),
             problems: Vec::new(),
             issuers: vec![IssuerReport { name: "okta".to_owned(), key_ids: vec!["key-1".to_owned()] }],
+            app_listens: Some(true),
         }));
         let said = Arc::clone(&report);
         let task = tokio::spawn(async move {
@@ -44,6 +45,11 @@ impl Sidecar {
     pub(crate) fn has(&self, problems: &[ProblemCode]) {
         let problems = problems.iter().map(|code| Problem { code: *code, issuer: "okta".to_owned() }).collect();
         self.report.lock().expect("no panic").problems = problems;
+    }
+
+    /// From now on it says so of the app beside it.
+    pub(crate) fn says_that_the_app_listens(&self, listens: bool) {
+        self.report.lock().expect("no panic").app_listens = Some(listens);
     }
 
     /// From now on it answers for this pod.

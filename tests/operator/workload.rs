@@ -3,8 +3,9 @@
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
+use tollgate_api::OktaProtectedApi;
 
-use crate::kubelet::{bind, report, runs, waits};
+use crate::kubelet::{self, bind, report, runs, waits};
 use crate::scene::Scene;
 
 /// What is said of a workload whose only pod is like this.
@@ -40,6 +41,22 @@ async fn an_app_that_crashes_again_and_again_is_said_to() {
     app["lastState"] = json!({"terminated": {"exitCode": 3, "reason": "Error"}});
     let message = said("crash", runs(true), app, "CrashLooping").await;
     assert_eq!(message, "The app ends again and again: exit code 3; see its log.");
+}
+
+#[tokio::test]
+async fn an_app_that_does_not_listen_on_its_port_is_said_and_heals() {
+    let (scene, operator) = Scene::with_operator("port").await;
+    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
+    let pod = scene.pods(1).await.remove(0);
+    let sidecar = kubelet::run(&scene, &pod, 71).await;
+    sidecar.says_that_the_app_listens(false);
+    scene.edit::<OktaProtectedApi>(json!({"metadata": {"annotations": {"look": "now"}}})).await;
+    let message = scene.condition("WorkloadAvailable", "False", "AppNotReady").await;
+    assert!(message.contains("upstream.port"), "{message}");
+    scene.condition("Ready", "False", "AppNotReady").await;
+    sidecar.says_that_the_app_listens(true);
+    scene.condition("Ready", "True", "Ready").await;
+    operator.stop().await;
 }
 
 #[tokio::test]

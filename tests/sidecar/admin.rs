@@ -1,9 +1,12 @@
 //! The admin port: what probes, Prometheus and the operator see.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 use tests::issuer::FakeIssuer;
 use tests::upstream::{Upstream, ok};
 use tests::wait::eventually;
+use tokio::net::TcpSocket;
 use tollgate_contract::{PolicyHash, SidecarReport};
 use tollgate_sidecar::policy::PolicyError;
 use tollgate_sidecar::{Sidecar, StartError};
@@ -37,6 +40,24 @@ async fn the_report_names_the_policy_the_pod_and_what_is_wrong() {
     assert_eq!(report.pod_uid, "pod-1");
     assert_eq!(report.policy_hash, PolicyHash::of(config.to_string().as_bytes()));
     assert_eq!((report.problems.len(), report.problems[0].issuer.as_str()), (1, "okta"));
+}
+
+#[tokio::test]
+async fn the_report_says_whether_the_app_has_begun_to_listen() {
+    // Bound and not listening: nobody else gets the port, and nobody gets through.
+    let app = TcpSocket::new_v4().expect("a socket");
+    app.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let scene = Scene::start(&public(app.local_addr().expect("an address").port())).await;
+    let listens = || async {
+        let report: SidecarReport = serde_json::from_str(&scene.admin("/config").await.1).expect("a report");
+        report.app_listens
+    };
+    assert_eq!(listens().await, Some(false));
+    let _app = app.listen(1).expect("it listens");
+    eventually("the app to be found", PATIENCE, || async {
+        if listens().await == Some(true) { Ok(()) } else { Err("not found") }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -167,6 +167,13 @@ pub fn problems(pods: &[PolledPod], issuers: &[Issuer]) -> Option<(&'static str,
     Some((problem_reason(*first), sentences.join(" ")))
 }
 
+/// Whether a sidecar says that its app has never listened on the port that requests go to.
+#[must_use]
+pub fn app_is_missing(pods: &[PolledPod]) -> bool {
+    let staying = pods.iter().filter(|pod| !pod.view.terminating);
+    staying.filter_map(|pod| pod.known.report()).any(|report| report.app_listens == Some(false))
+}
+
 /// Ids of the keys in force, for each issuer of the resource that a pod has keys of.
 #[must_use]
 pub fn issuer_keys(pods: &[PolledPod], issuers: &[Issuer]) -> Vec<IssuerStatus> {
@@ -261,7 +268,15 @@ pub(crate) mod tests {
             version: "1".to_owned(),
             problems: problems.iter().map(|code| Problem { code: *code, issuer: "okta".to_owned() }).collect(),
             issuers: vec![IssuerReport { name: "okta".to_owned(), key_ids: vec!["key-b".into(), "key-a".into()] }],
+            app_listens: Some(true),
         }))
+    }
+
+    /// A sidecar whose app does not listen.
+    pub(crate) fn without_app(policy: &PolicyHash) -> Known {
+        let mut known = reporting(policy, &[]);
+        known.report.as_mut().expect("a report").app_listens = Some(false);
+        known
     }
 
     fn issuers() -> Vec<Issuer> {
@@ -410,6 +425,7 @@ pub(crate) mod tests {
                 IssuerReport { name: "evil".to_owned(), key_ids: vec!["k".to_owned()] },
                 IssuerReport { name: "okta".to_owned(), key_ids: vec!["k\n".to_owned(), "x".repeat(300)] },
             ],
+            app_listens: None,
         };
         let pod = pod(&hash("new"), SidecarState::Up, Known::default().after(Poll::Report(report)));
         assert_eq!(issuers_reachable(std::slice::from_ref(&pod), &issuers()).status, ConditionStatus::True);

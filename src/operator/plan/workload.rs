@@ -6,7 +6,7 @@ use tollgate_api::conditions::{ConditionStatus, ConditionType, NewCondition, rea
 use tollgate_api::types::Issuer;
 
 use super::pods::{Trouble, quote};
-use super::reports::{PolledPod, problems};
+use super::reports::{PolledPod, app_is_missing, problems};
 
 /// WorkloadAvailable. `deployment` is ours, or absent.
 #[must_use]
@@ -19,6 +19,11 @@ pub fn available(deployment: Option<&Deployment>, pods: &[PolledPod], issuers: &
     let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     if is_rolled_out(deployment, &status, replicas) {
+        if app_is_missing(pods) {
+            let message = "The pods are ready, but the app does not listen on upstream.port: let it listen there, on \
+                           127.0.0.1 or on every address, or mend upstream.port.";
+            return condition(ConditionStatus::False, reason::APP_NOT_READY, message.to_owned());
+        }
         let message = match replicas {
             0 => "No pods are asked for (app.replicas is 0).".to_owned(),
             1 => "The pod is available.".to_owned(),
@@ -91,7 +96,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::plan::pods::SidecarState;
     use crate::plan::render::tests::resource;
-    use crate::plan::reports::tests::{hash, pod, reporting};
+    use crate::plan::reports::tests::{hash, pod, reporting, without_app};
 
     /// A Deployment of two pods at generation 3, for policy "new".
     pub(crate) fn deployment(status: &Value) -> Deployment {
@@ -109,6 +114,19 @@ pub(crate) mod tests {
 
     pub(crate) fn rolled_out() -> Value {
         json!({"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2})
+    }
+
+    #[test]
+    fn an_app_that_does_not_listen_is_not_available_however_ready_its_pods_are() {
+        let (policy, up) = (hash("new"), SidecarState::Up);
+        let (listens, does_not) = (reporting(&policy, &[]), without_app(&policy));
+        let silent = pod(&policy, up, does_not);
+        let (status, reason, message) = said(&rolled_out(), &[pod(&policy, up, listens.clone()), silent.clone()]);
+        assert_eq!((status, reason), (ConditionStatus::False, reason::APP_NOT_READY));
+        assert!(message.contains("mend upstream.port"), "{message}");
+        let mut leaving = silent;
+        leaving.view.terminating = true;
+        assert_eq!(said(&rolled_out(), &[pod(&policy, up, listens), leaving]).0, ConditionStatus::True);
     }
 
     fn said(status: &Value, pods: &[PolledPod]) -> (ConditionStatus, &'static str, String) {

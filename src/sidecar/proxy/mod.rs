@@ -4,6 +4,7 @@
 
 mod body;
 mod headers;
+pub(crate) mod listening;
 mod pool;
 
 use std::net::SocketAddr;
