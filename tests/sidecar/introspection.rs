@@ -136,9 +136,8 @@ async fn an_inactive_answer_is_remembered_and_a_failure_never() {
 
 #[tokio::test]
 async fn a_failed_question_is_503_and_never_a_verdict() {
-    let world = World::ready(ValidationMode::LocalAndIntrospection).await;
     let active = json!({"active": true}).to_string();
-    let rows = [
+    let faults = [
         (Fault::Answer(500, String::new()), "idp_unreachable"),
         (Fault::Answer(502, "<html>".into()), "idp_unreachable"),
         (Fault::Answer(404, json!({"errorCode": "E0000007"}).to_string()), "idp_error"),
@@ -151,30 +150,34 @@ async fn a_failed_question_is_503_and_never_a_verdict() {
         (Fault::Redirect, "idp_error"),
         (Fault::Oversize(1 << 20), "idp_error"),
         (Fault::Limited(20), "idp_rate_limited"),
+        (Fault::TooManyAtOnce, "idp_rate_limited"),
         (Fault::Close, "idp_unreachable"),
+        (Fault::Half, "idp_unreachable"),
         (Fault::Hang, "idp_unreachable"),
     ];
-    for (fault, reason) in rows {
-        world.issuer.fault(Endpoint::Introspect, fault.clone());
-        let answer = world.get(&world.issuer.active(&world.issuer.token())).await;
-        assert_eq!(answer.verdict(), (503, reason), "{fault:?}");
-        let seconds: u64 = answer.header("retry-after").parse().expect("seconds");
-        let expected = if reason == "idp_rate_limited" { 19..=22 } else { 1..=10 };
-        assert!(expected.contains(&seconds), "{fault:?}: {seconds}");
-    }
-    assert_eq!(world.issuer.hits(Endpoint::Elsewhere), 0, "credentials follow no redirect");
-    for (wire, reason) in [
+    let wires = [
         (Wire::Down, "idp_unreachable"),
         (Wire::Garbage, "idp_error"),
         (Wire::StrangeCertificate, "idp_unreachable"),
         (Wire::OtherName, "idp_unreachable"),
-    ] {
-        world.issuer.mend();
+    ];
+    let broken = |fault: Option<Fault>, wire: Wire, reason: &'static str| async move {
+        let world = World::ready(ValidationMode::LocalAndIntrospection).await;
         world.issuer.wire(wire);
+        if let Some(fault) = &fault {
+            world.issuer.fault(Endpoint::Introspect, fault.clone());
+        }
         let answer = world.get(&world.issuer.active(&world.issuer.token())).await;
-        assert_eq!(answer.verdict(), (503, reason), "{wire:?}");
-    }
-    assert_eq!(world.app_hits(), 0);
+        assert_eq!(answer.verdict(), (503, reason), "{fault:?}, {wire:?}");
+        let seconds: u64 = answer.header("retry-after").parse().expect("seconds");
+        let expected = if matches!(fault, Some(Fault::Limited(_))) { 19..=60 } else { 1..=10 };
+        assert!(expected.contains(&seconds), "{fault:?}, {wire:?}: {seconds}");
+        assert_eq!(world.issuer.hits(Endpoint::Elsewhere), 0, "credentials follow no redirect");
+        assert_eq!(world.app_hits(), 0);
+    };
+    let faults = faults.into_iter().map(|(fault, reason)| Box::pin(broken(Some(fault), Wire::Good, reason)));
+    let wires = wires.into_iter().map(|(wire, reason)| Box::pin(broken(None, wire, reason)));
+    join_all(faults.chain(wires)).await;
 }
 
 #[tokio::test]
@@ -380,7 +383,7 @@ async fn a_limit_that_ends_ends_the_stale_answer_with_it() {
     let world = world_with_stale(ValidationMode::Introspection, Duration::from_secs(600)).await;
     let token = world.issuer.active(&world.issuer.token());
     assert_eq!(world.get(&token).await.status, 200);
-    world.issuer.fault(Endpoint::Introspect, Fault::Limited(1));
+    world.issuer.fault(Endpoint::Introspect, Fault::TooManyAtOnce);
     eventually("the stale answer serves", PATIENCE, || async {
         assert_eq!(world.get(&token).await.status, 200);
         if world.metric(STALE).await > 0 { Ok(()) } else { Err("still fresh") }

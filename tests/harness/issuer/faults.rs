@@ -31,6 +31,8 @@ pub enum Fault {
     Answer(u16, String),
     /// Okta's 429, with the window starting again after so many seconds.
     Limited(u64),
+    /// Okta's 429 for too many calls at once: it names no limit, and no time.
+    TooManyAtOnce,
     /// Works, but late.
     Delay(Duration),
     /// Never answers.
@@ -115,7 +117,8 @@ impl Fault {
     ) -> io::Result<Answer> {
         let answer = match self {
             Self::Answer(status, body) => respond(status, body),
-            Self::Limited(seconds) => limited(seconds),
+            Self::Limited(seconds) => limited("600", seconds),
+            Self::TooManyAtOnce => limited("0", 1),
             Self::Delay(time) => {
                 let _ = timeout(time, pending::<()>()).await;
                 work()

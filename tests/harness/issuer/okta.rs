@@ -114,7 +114,7 @@ pub(super) fn not_found() -> Response<Full<Bytes>> {
 }
 
 /// Okta's 429: the body has no `error` member, and there is no Retry-After.
-pub(super) fn limited(seconds: u64) -> Response<Full<Bytes>> {
+pub(super) fn limited(limit: &str, seconds: u64) -> Response<Full<Bytes>> {
     let body = json!({
         "errorCode": "E0000047", "errorSummary": "API call exceeded rate limit due to too many requests.",
         "errorLink": "E0000047", "errorId": "oaeTest", "errorCauses": [],
@@ -122,7 +122,7 @@ pub(super) fn limited(seconds: u64) -> Response<Full<Bytes>> {
     let mut response = respond(429, body.to_string());
     let reset = (epoch_seconds() + seconds).to_string();
     for (name, value) in
-        [("x-rate-limit-limit", "600"), ("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", &reset)]
+        [("x-rate-limit-limit", limit), ("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", &reset)]
     {
         response.headers_mut().insert(name, value.parse().expect("a header"));
     }

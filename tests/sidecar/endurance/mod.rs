@@ -1,4 +1,5 @@
 //! What only time and load show. These tests run one after the other, apart from the rest: seconds each among all tests,
 //! minutes each by `cargo xtask endurance`, with the same checks.
 
+mod outage;
 mod rotation;
