@@ -4,10 +4,10 @@
 //! 1-5 how a token is sent and a refusal said (RFC 6750, RFC 9110), 12-16 form, header, times, audience and keys
 //! (RFC 7515, 7517, 7519), 17-21 the best practice (RFC 8725), 22-23 the access token profile (RFC 9068).
 
-mod forms;
-mod good;
-mod meanings;
-mod scene;
+pub(crate) mod forms;
+pub(crate) mod good;
+pub(crate) mod meanings;
+pub(crate) mod scene;
 
 use std::collections::BTreeSet;
 
@@ -56,7 +56,7 @@ async fn hostile_tokens_are_refused_with_their_reason_and_never_reach_the_app() 
 #[tokio::test]
 async fn good_tokens_pass_whatever_their_form() {
     let scene = Scene::start().await;
-    let rows = good::rows(&scene);
+    let rows = [good::of_okta(&scene), good::of_others(&scene)].concat();
     let count = rows.len();
     for (name, token) in rows {
         assert_eq!(scene.world.get(&token).await.verdict(), (200, "-"), "{name}");

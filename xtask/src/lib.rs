@@ -2,7 +2,8 @@
 //!
 //! Read it in the order of a run: [`toolchain`] fetches and builds what is missing, [`cluster`] starts Kubernetes from it,
 //! [`images`] builds ours, [`target`] takes them into a cluster, [`world`] sets up what the examples presuppose, and
-//! [`demo`] and [`suite`] use it. Nothing here ships to users; tests/harness uses the control plane and the tools.
+//! [`demo`] and [`suite`] use it. [`verifiers`] are Okta's own, for comparison. Nothing here ships to users; the tests
+//! use the control plane, the tools and the verifiers.
 
 pub mod bench;
 pub mod cluster;
@@ -20,5 +21,6 @@ pub mod shell;
 pub mod suite;
 pub mod target;
 pub mod toolchain;
+pub mod verifiers;
 pub mod wait;
 pub mod world;

@@ -9,6 +9,7 @@ use anyhow::bail;
 
 use crate::target::Target;
 use crate::toolchain::{self, apt};
+use crate::verifiers::Verifiers;
 use crate::world::World;
 use crate::{console, images, paths, process};
 use cargo::Verdicts;
@@ -31,6 +32,7 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
     console::title("Tools");
     apt::ensure(&[apt::CLUSTER, apt::WORLD, apt::BROWSER])?;
     toolchain::ensure(&toolchain::ALL.map(|tool| tool.name))?;
+    Verifiers::ensure()?;
 
     let mut verdicts = Verdicts::default();
     console::title("Units, the sidecar in process, the chart, and the operator on a real API server");

@@ -8,7 +8,7 @@ use tollgate_contract::Algorithm;
 
 use super::scene::{Row, Scene, Sent, keys};
 
-pub(super) fn rows(scene: &Scene) -> Vec<Row> {
+pub(crate) fn rows(scene: &Scene) -> Vec<Row> {
     [
         sending(scene),
         parts(scene),

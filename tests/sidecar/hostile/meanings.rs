@@ -8,7 +8,7 @@ use super::scene::{Row, Scene, keys};
 /// The SHA-256 thumbprint of RFC 9449's example key.
 const THUMBPRINT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 
-pub(super) fn rows(scene: &Scene) -> Vec<Row> {
+pub(crate) fn rows(scene: &Scene) -> Vec<Row> {
     [times(scene), audiences(scene), kinds(scene), types(scene), profile(scene), bindings(scene)]
         .into_iter()
         .flatten()

@@ -12,17 +12,17 @@ use tollgate_contract::{
 use crate::world::{Answer, World};
 
 /// A request that must be refused, and how.
-pub(super) struct Row {
-    pub(super) statement: u8,
-    pub(super) name: &'static str,
-    pub(super) sent: Sent,
-    pub(super) status: u16,
+pub(crate) struct Row {
+    pub(crate) statement: u8,
+    pub(crate) name: &'static str,
+    pub(crate) sent: Sent,
+    pub(crate) status: u16,
     /// Of the challenge; empty where there is none.
-    pub(super) error: &'static str,
-    pub(super) reason: &'static str,
+    pub(crate) error: &'static str,
+    pub(crate) reason: &'static str,
 }
 
-pub(super) enum Sent {
+pub(crate) enum Sent {
     /// As `Bearer`, for `/items`.
     Token(String),
     /// These `Authorization` headers, for this path.
@@ -31,31 +31,31 @@ pub(super) enum Sent {
 
 impl Row {
     /// A token that is refused with 401 `invalid_token`.
-    pub(super) fn token(statement: u8, name: &'static str, token: impl Into<String>, reason: &'static str) -> Self {
+    pub(crate) fn token(statement: u8, name: &'static str, token: impl Into<String>, reason: &'static str) -> Self {
         Self { statement, name, sent: Sent::Token(token.into()), status: 401, error: "invalid_token", reason }
     }
 }
 
 /// The sidecar and its issuers. `world.issuer` is Okta-like and signs with RS256.
-pub(super) struct Scene {
-    pub(super) world: World,
+pub(crate) struct Scene {
+    pub(crate) world: World,
     /// Signs with ES256, EdDSA and PS256.
-    pub(super) partner: FakeIssuer,
+    pub(crate) partner: FakeIssuer,
     /// Keeps to RFC 9068, signs with RS256, and lets tokens live for an hour.
-    pub(super) strict: FakeIssuer,
+    pub(crate) strict: FakeIssuer,
     /// Is asked about each token too.
-    pub(super) asked: FakeIssuer,
+    pub(crate) asked: FakeIssuer,
 }
 
 /// The partner's keys, and the strict issuer's.
-pub(super) struct Keys {
-    pub(super) es256: SigningKey,
-    pub(super) eddsa: SigningKey,
-    pub(super) ps256: SigningKey,
-    pub(super) strict: SigningKey,
+pub(crate) struct Keys {
+    pub(crate) es256: SigningKey,
+    pub(crate) eddsa: SigningKey,
+    pub(crate) ps256: SigningKey,
+    pub(crate) strict: SigningKey,
 }
 
-pub(super) fn keys() -> &'static Keys {
+pub(crate) fn keys() -> &'static Keys {
     static KEYS: OnceLock<Keys> = OnceLock::new();
     KEYS.get_or_init(|| Keys {
         es256: SigningKey::generate("p1-es256-Zk3vQ9tWb6nXc0yRj8mHd5sLfUaGeTiPqKoV", Algorithm::Es256),
@@ -66,7 +66,7 @@ pub(super) fn keys() -> &'static Keys {
 }
 
 impl Scene {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let okta = FakeIssuer::start().await;
         let (partner, strict, asked) =
             (FakeIssuer::start().await, FakeIssuer::start().await, FakeIssuer::start().await);
@@ -109,18 +109,18 @@ impl Scene {
     }
 
     /// A good token of the first issuer, in the making.
-    pub(super) fn okta(&self) -> Token {
+    pub(crate) fn okta(&self) -> Token {
         self.world.issuer.token()
     }
 
     /// A good token of the strict issuer, in the making.
-    pub(super) fn rfc9068(&self) -> Token {
+    pub(crate) fn rfc9068(&self) -> Token {
         let token = self.strict.token().header("typ", json!("at+jwt")).header("kid", json!(keys().strict.kid));
         let token = token.claim("scp", json!(null)).claim("cid", json!(null)).claim("ver", json!(null));
         token.claim("scope", json!("items")).claim("client_id", json!("0oaCaller"))
     }
 
-    pub(super) async fn send(&self, sent: &Sent) -> Answer {
+    pub(crate) async fn send(&self, sent: &Sent) -> Answer {
         match sent {
             Sent::Token(token) => self.world.get(token).await,
             Sent::To(path, headers) => {

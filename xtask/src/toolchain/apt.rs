@@ -37,6 +37,9 @@ pub const WORLD: &[Package] = &[
     package("curl", &["/usr/bin/curl", "/usr/local/bin/curl"]),
 ];
 
+/// What fetches Python packages; npm is in [`WORLD`].
+pub const VERIFIERS: &[Package] = &[package("python3-pip", &["/usr/bin/pip3", "/usr/local/bin/pip3"])];
+
 /// What the browser test drives.
 pub const BROWSER: &[Package] = &[
     package("chromium", &["/usr/bin/chromium"]),
