@@ -10,9 +10,9 @@ pub struct Limits {
     pub connections: usize,
     /// Connections to the app, which are requests that wait for it; beyond that waiting only makes it worse.
     pub upstream_connections: usize,
-    /// DPoP proofs that are remembered while they count. That is two minutes and twice the clock skew, most of that time
-    /// for a proof that is used at once: enough for some 3,000 requests a second with a minute of skew. 22 MB when full,
-    /// nothing before.
+    /// DPoP proofs that are remembered while they count. One that is used at once counts for a minute and the clock skew,
+    /// one that was made ahead for twice that at most: room for some 4,000 requests a second with a minute of skew. 22 MB
+    /// when full, and in proportion before.
     pub dpop_proofs: usize,
     /// For a request's head. Also how long an idle connection is kept, as HTTP/1.1 cannot tell the two apart: longer
     /// than the 60 s after which common load balancers let go of theirs, so that they, not we, close it.
