@@ -104,6 +104,7 @@ async fn start(issuer: &FakeIssuer, app: u16) -> Sidecar {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let sidecar = Sidecar::start(Options {
         config: config.to_string().into_bytes(),
+        hints: std::path::PathBuf::new(),
         listen: any,
         admin: any,
         pod_uid: String::new(),

@@ -28,7 +28,10 @@ impl Admin {
         match path {
             names::LIVE_PATH => Answer::text(StatusCode::OK, "ok\n"),
             names::READY_PATH => self.readiness(),
-            names::METRICS_PATH => Answer::metrics(&self.registry),
+            names::METRICS_PATH => {
+                self.issuers.measure();
+                Answer::metrics(&self.registry)
+            }
             names::CONFIG_PATH => self.report(),
             _ => Answer::not_found(),
         }

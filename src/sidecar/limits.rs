@@ -25,6 +25,8 @@ pub struct Limits {
     pub response_head: Duration,
     /// For a caller that reads nothing of its answer: what it holds is also a connection to the app.
     pub unread: Duration,
+    /// A window of the issuers' rate limits.
+    pub rate_window: Duration,
 }
 
 impl Default for Limits {
@@ -38,6 +40,7 @@ impl Default for Limits {
             upstream_connect: Duration::from_secs(1),
             response_head: Duration::from_secs(60),
             unread: Duration::from_secs(60),
+            rate_window: Duration::from_secs(60),
         }
     }
 }

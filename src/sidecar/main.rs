@@ -27,6 +27,9 @@ struct Flags {
     /// The policy that the operator wrote.
     #[arg(long, default_value_os_t = PathBuf::from(names::POLICY_DIR).join(names::POLICY_FILE))]
     config: PathBuf,
+    /// What helps and is no policy: how many share the issuers' limits, keys to start with. It may be absent.
+    #[arg(long, default_value_os_t = PathBuf::from(names::HINTS_DIR).join(names::HINTS_FILE))]
+    hints: PathBuf,
     /// Where callers come in.
     #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, names::PROXY_PORT)))]
     listen: SocketAddr,
@@ -83,6 +86,7 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
     let announced = shutdown::on_announcement().context("watching for signals")?;
     let sidecar = Sidecar::start(Options {
         config,
+        hints: flags.hints.clone(),
         listen: flags.listen,
         admin: flags.admin,
         pod_uid: std::env::var(names::POD_UID_ENV).unwrap_or_default(),

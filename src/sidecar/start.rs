@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::access_log::{AccessLog, AccessLogWriter};
 use crate::admin::Admin;
 use crate::auth::{AuthMetrics, Authenticator, Dpop};
 use crate::broker::{self, Broker, BrokerMetrics};
-use crate::idp::{self, IdpMetrics, Issuers};
+use crate::idp::{self, IdpMetrics, Issuers, Surroundings};
 use crate::limits::Limits;
 use crate::metrics::ProxyMetrics;
 use crate::policy::{Policy, PolicyError};
@@ -37,6 +38,8 @@ const MAX_DEFAULT_WORKERS: usize = 4;
 pub struct Options {
     /// The configuration file's bytes.
     pub config: Vec<u8>,
+    /// The file of the hints; it may be absent, and come and go.
+    pub hints: PathBuf,
     /// Where callers come in.
     pub listen: SocketAddr,
     /// Where probes, metrics and reports are served.
@@ -134,7 +137,9 @@ impl Sidecar {
         let background = CancellationToken::new();
         // Whatever fails from here on ends the background work.
         let ends_background = background.clone().drop_guard();
-        let issuers = Issuers::start(&policy.config, &IdpMetrics::register(&mut registry), &background)?;
+        let surroundings = Surroundings { hints: options.hints, rate_window: options.limits.rate_window };
+        let idp_metrics = IdpMetrics::register(&mut registry);
+        let issuers = Issuers::start(&policy.config, surroundings, &idp_metrics, &background)?;
         let dpop = Dpop::new(&policy.config.issuers, &policy.external_urls, options.limits.dpop_proofs);
         let (keep_claims, auth_metrics) = (policy.routes.reads_claims(), AuthMetrics::register(&mut registry));
         let authenticator = Authenticator::new(Arc::clone(&issuers), dpop, keep_claims, auth_metrics);

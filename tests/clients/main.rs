@@ -83,6 +83,7 @@ async fn sidecar(issuer: &OktaLike, app: &Upstream, nonce: &str) -> (Sidecar, St
     });
     let options = Options {
         config: config.to_string().into_bytes(),
+        hints: PathBuf::new(),
         listen: port,
         admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         pod_uid: "pod-1".to_owned(),

@@ -167,7 +167,6 @@ async fn nothing_of_the_issuers_answer_passes_but_what_oauth_names() {
 
 #[tokio::test]
 async fn a_limited_or_broken_issuer_is_told_from_a_wrong_request() {
-    let world = World::ready(ValidationMode::Local).await;
     let rows = [
         (Fault::Limited(20), 429, "temporarily_unavailable"),
         (Fault::Answer(500, "<html>secret page</html>".into()), 503, "temporarily_unavailable"),
@@ -180,14 +179,15 @@ async fn a_limited_or_broken_issuer_is_told_from_a_wrong_request() {
         (Fault::Hang, 503, "temporarily_unavailable"),
     ];
     for (fault, status, error) in rows {
+        let world = World::ready(ValidationMode::Local).await;
         world.issuer.fault(Endpoint::Token, fault.clone());
         let answer = world.post_token(&[("authorization", &basic("0oaCaller", "s3cret"))], GRANT).await;
         assert_eq!((answer.status, &answer.body["error"]), (status, &json!(error)), "{fault:?}");
         assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{fault:?}");
         assert!(!answer.body.to_string().contains("secret page"), "{fault:?}");
+        assert_eq!(world.issuer.hits(Endpoint::Elsewhere), 0, "credentials follow no redirect");
     }
-    assert_eq!(world.issuer.hits(Endpoint::Elsewhere), 0, "credentials follow no redirect");
-    world.issuer.mend();
+    let world = World::ready(ValidationMode::Local).await;
     world.issuer.wire(Wire::Down);
     let answer = world.post_token(&[("authorization", &basic("0oaCaller", "s3cret"))], GRANT).await;
     assert_eq!((answer.status, &answer.body["error"]), (503, &json!("temporarily_unavailable")));

@@ -159,6 +159,7 @@ impl Scene {
 pub(crate) fn options(config: &Value) -> Options {
     Options {
         config: config.to_string().into_bytes(),
+        hints: std::path::PathBuf::new(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         admin: SocketAddr::from(([127, 0, 0, 1], 0)),
         pod_uid: "pod-1".to_owned(),

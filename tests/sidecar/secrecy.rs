@@ -57,7 +57,7 @@ async fn secrets_and_tokens_are_told_to_nobody() {
         answers.push(world.get(token).await);
     }
     // Failures of every kind are told, and must tell nothing else.
-    for fault in [Fault::Answer(401, json!({"error": "invalid_client"}).to_string()), Fault::Limited(5), Fault::Close] {
+    for fault in [Fault::Answer(401, json!({"error": "invalid_client"}).to_string()), Fault::Close] {
         issuer.fault(Endpoint::Introspect, fault.clone());
         issuer.fault(Endpoint::Token, fault);
         answers.push(world.get(&issuer.active(&issuer.token())).await);
@@ -69,6 +69,11 @@ async fn secrets_and_tokens_are_told_to_nobody() {
     world.await_problems(&[problem(ProblemCode::IssuerBadTls), problem(ProblemCode::CredentialsRefused)]).await;
     mount_credentials(world.credentials.path(), "0oaApi", "next-secret", Some("api-secret"));
     world.await_problems(&[problem(ProblemCode::IssuerBadTls)]).await;
+    issuer.mend();
+    issuer.fault(Endpoint::Introspect, Fault::Limited(5));
+    issuer.fault(Endpoint::Token, Fault::Limited(5));
+    answers.push(world.get(&issuer.active(&issuer.token())).await);
+    answers.push(world.post_token(&[("authorization", &wrong)], grant).await);
 
     world.log.lines(answers.len()).await;
     let refused: Vec<_> = answers.iter().map(|answer| format!("{:?} {}", answer.headers, answer.body)).collect();

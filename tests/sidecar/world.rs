@@ -119,6 +119,7 @@ impl World {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let sidecar = Sidecar::start(Options {
             config: config.to_file().expect("JSON").into_bytes(),
+            hints: std::path::PathBuf::new(),
             listen: any,
             admin: any,
             pod_uid: "pod-1".into(),

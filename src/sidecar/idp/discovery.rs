@@ -1,11 +1,12 @@
-//! Finds an issuer's endpoints (RFC 8414, OpenID Connect Discovery). Pure: says which addresses to ask and whether an
-//! answer may be used; `refresh` asks.
+//! Finds an issuer's endpoints (RFC 8414, OpenID Connect Discovery), where the policy does not give them. Pure: says which
+//! addresses to ask and whether an answer may be used; `refresh` asks.
 
 use reqwest::Url;
 use serde::Deserialize;
+use tollgate_contract::EndpointsConfig;
 
 /// An issuer's endpoints. What the policy needs is there, the rest may be absent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Metadata {
     pub(crate) jwks_uri: Option<Url>,
     pub(crate) token_endpoint: Option<Url>,
@@ -47,36 +48,61 @@ pub(crate) fn addresses(issuer: &Url) -> Vec<Url> {
 }
 
 impl Metadata {
-    /// Judges a metadata document; `Err` says in our words what is wrong with it.
-    pub(crate) fn parse(body: &[u8], issuer: &str, needs: Needs, allow_http: bool) -> Result<Self, &'static str> {
+    /// What the policy gives; `Err` says in our words what is wrong with it.
+    pub(crate) fn given(endpoints: &EndpointsConfig, allow_http: bool) -> Result<Self, &'static str> {
+        let EndpointsConfig { jwks, token, introspection } = endpoints;
+        let endpoint = |text: &Option<String>| text.as_deref().map(|text| usable(text, allow_http)).transpose();
+        Ok(Self {
+            jwks_uri: endpoint(jwks)?,
+            token_endpoint: endpoint(token)?,
+            introspection_endpoint: endpoint(introspection)?,
+        })
+    }
+
+    /// Whether nothing that the policy needs is missing.
+    pub(crate) fn answers(&self, needs: Needs) -> bool {
+        (self.jwks_uri.is_some() || !needs.keys)
+            && (self.token_endpoint.is_some() || !needs.tokens)
+            && (self.introspection_endpoint.is_some() || !needs.introspection)
+    }
+
+    /// Reads a metadata document and puts `self`, which the policy gives, above what it says; `Err` says in our words what
+    /// is wrong with it.
+    pub(crate) fn completed_by(
+        &self,
+        body: &[u8],
+        issuer: &str,
+        needs: Needs,
+        allow_http: bool,
+    ) -> Result<Self, &'static str> {
         let document: Document =
             serde_json::from_slice(body).map_err(|_| "the metadata is not the JSON of RFC 8414")?;
         // RFC 8414 section 3.3: identical, or the document must not be used.
         if document.issuer != issuer {
             return Err("the metadata names another issuer");
         }
-        let endpoint = |text: Option<String>, needed: bool| match text {
-            Some(text) => usable(&text, allow_http).map(Some),
-            None if needed => Err("the metadata lacks an endpoint that the policy needs"),
-            None => Ok(None),
+        let endpoint = |given: &Option<Url>, found: Option<String>| match (given, found) {
+            (Some(given), _) => Ok(Some(given.clone())),
+            (None, found) => found.map(|text| usable(&text, allow_http)).transpose(),
         };
-        Ok(Self {
-            jwks_uri: endpoint(document.jwks_uri, needs.keys)?,
-            token_endpoint: endpoint(document.token_endpoint, needs.tokens)?,
-            introspection_endpoint: endpoint(document.introspection_endpoint, needs.introspection)?,
-        })
+        let all = Self {
+            jwks_uri: endpoint(&self.jwks_uri, document.jwks_uri)?,
+            token_endpoint: endpoint(&self.token_endpoint, document.token_endpoint)?,
+            introspection_endpoint: endpoint(&self.introspection_endpoint, document.introspection_endpoint)?,
+        };
+        if all.answers(needs) { Ok(all) } else { Err("the metadata lacks an endpoint that the policy needs") }
     }
 }
 
 fn usable(text: &str, allow_http: bool) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "the metadata names an endpoint that is no URL")?;
+    let url = Url::parse(text).map_err(|_| "an endpoint is no URL")?;
     if !speaks_allowed_scheme(&url, allow_http) {
-        return Err("the metadata names an endpoint without https");
+        return Err("an endpoint is without https");
     }
     if url.has_host() && url.username().is_empty() && url.password().is_none() && url.fragment().is_none() {
         Ok(url)
     } else {
-        Err("the metadata names an endpoint with user information or a fragment")
+        Err("an endpoint has user information or a fragment")
     }
 }
 
@@ -105,7 +131,7 @@ mod tests {
     }
 
     fn judge(document: &serde_json::Value) -> Result<Metadata, &'static str> {
-        Metadata::parse(document.to_string().as_bytes(), ISSUER, ALL, false)
+        Metadata::default().completed_by(document.to_string().as_bytes(), ISSUER, ALL, false)
     }
 
     #[test]
@@ -150,14 +176,11 @@ mod tests {
     #[test]
     fn endpoints_need_https_and_nothing_odd() {
         for (endpoint, wanted) in [
-            ("http://acme.example/keys", "the metadata names an endpoint without https"),
-            ("file:///etc/passwd", "the metadata names an endpoint without https"),
-            ("/relative", "the metadata names an endpoint that is no URL"),
-            (
-                "https://user:secret@acme.example/keys",
-                "the metadata names an endpoint with user information or a fragment",
-            ),
-            ("https://acme.example/keys#x", "the metadata names an endpoint with user information or a fragment"),
+            ("http://acme.example/keys", "an endpoint is without https"),
+            ("file:///etc/passwd", "an endpoint is without https"),
+            ("/relative", "an endpoint is no URL"),
+            ("https://user:secret@acme.example/keys", "an endpoint has user information or a fragment"),
+            ("https://acme.example/keys#x", "an endpoint has user information or a fragment"),
         ] {
             let mut altered = document();
             altered["jwks_uri"] = json!(endpoint);
@@ -165,7 +188,10 @@ mod tests {
         }
         let mut plain = document();
         plain["jwks_uri"] = json!("http://acme.example/keys");
-        assert!(Metadata::parse(plain.to_string().as_bytes(), ISSUER, ALL, true).is_ok(), "allowed by the operator");
+        assert!(
+            Metadata::default().completed_by(plain.to_string().as_bytes(), ISSUER, ALL, true).is_ok(),
+            "allowed by the operator"
+        );
     }
 
     #[test]
@@ -174,8 +200,34 @@ mod tests {
         partial.as_object_mut().unwrap().remove("introspection_endpoint");
         assert!(judge(&partial).is_err());
         let needs = Needs { introspection: false, ..ALL };
-        assert!(Metadata::parse(partial.to_string().as_bytes(), ISSUER, needs, false).is_ok());
+        assert!(Metadata::default().completed_by(partial.to_string().as_bytes(), ISSUER, needs, false).is_ok());
         assert!(judge(&json!([])).is_err());
-        assert!(Metadata::parse(b"<html>", ISSUER, ALL, false).is_err());
+        assert!(Metadata::default().completed_by(b"<html>", ISSUER, ALL, false).is_err());
+    }
+
+    #[test]
+    fn what_the_policy_gives_stands_above_the_document_and_completes_it() {
+        let jwks = Some("https://keys.example/given".to_owned());
+        let given = Metadata::given(&EndpointsConfig { jwks, ..EndpointsConfig::default() }, false).unwrap();
+        assert!(!given.answers(ALL));
+        assert!(given.answers(Needs { tokens: false, introspection: false, ..ALL }));
+        for found in [json!("https://keys.example/v1/keys"), json!("http://evil.example/keys"), json!(null)] {
+            let mut altered = document();
+            altered["jwks_uri"] = found;
+            let all = given.completed_by(altered.to_string().as_bytes(), ISSUER, ALL, false).unwrap();
+            assert_eq!(all.jwks_uri.unwrap().as_str(), "https://keys.example/given");
+            assert_eq!(all.token_endpoint.unwrap().path(), "/oauth2/default/v1/token");
+        }
+    }
+
+    #[test]
+    fn a_given_endpoint_needs_https_too() {
+        for bad in ["http://acme.example/token", "/token", "https://user@acme.example/token", ""] {
+            let token = Some(bad.to_owned());
+            assert!(Metadata::given(&EndpointsConfig { token, ..EndpointsConfig::default() }, false).is_err(), "{bad}");
+        }
+        let introspection = Some("http://acme.example/introspect".to_owned());
+        let plain = EndpointsConfig { introspection, ..EndpointsConfig::default() };
+        assert!(Metadata::given(&plain, true).is_ok(), "allowed by the operator");
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::IdpError;
+use super::hints::LIFE_OF_KEYS;
 use super::keys::KeySet;
 
 /// How long a token with an unknown `kid` may wait for a fetch.
@@ -17,9 +18,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Fetches that unknown `kid`s may cause in a row, and then one more each interval: a stranger can send any `kid`.
 const BURST: u32 = 3;
 const INTERVAL: Duration = Duration::from_secs(10);
-
-/// How long keys are used without a good fetch.
-const STALE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why no key was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +53,10 @@ struct Wishes {
     budget: Budget,
     /// Asked for and not begun.
     wanted: bool,
-    /// Begun and not ended.
+    /// When the latest of those under way was begun.
     running_since: Option<Instant>,
+    /// When the keys in force end; absent before there are any.
+    stale_at: Option<Instant>,
 }
 
 /// A token bucket.
@@ -88,7 +88,7 @@ impl KeyCache {
         Self {
             set: ArcSwap::default(),
             fetches: watch::Sender::new(Fetches::default()),
-            wishes: Mutex::new(Wishes { budget: Budget::new(now), wanted: false, running_since: None }),
+            wishes: Mutex::new(Wishes { budget: Budget::new(now), wanted: false, running_since: None, stale_at: None }),
             wake: Notify::new(),
         }
     }
@@ -98,9 +98,21 @@ impl KeyCache {
         self.set.load_full()
     }
 
-    /// Whether a set has ever been loaded.
+    /// Whether a set has ever been loaded, be it a seeded one.
     pub(crate) fn is_loaded(&self) -> bool {
-        self.fetches.borrow().good.is_some()
+        self.wishes().stale_at.is_some()
+    }
+
+    /// Takes keys that somebody else fetched into use until `stale_at`, unless this process has fetched any itself; true
+    /// when they are in force now.
+    pub(crate) fn seed(&self, set: KeySet, stale_at: Instant) -> bool {
+        let mut wishes = self.wishes();
+        let live = self.fetches.borrow().good.is_some();
+        if !live {
+            self.replace(set);
+            wishes.stale_at = Some(stale_at);
+        }
+        !live
     }
 
     /// A set with keys for `kid` (any key, for a token without one), fetched again if need be. `arrival` is when the
@@ -149,7 +161,7 @@ impl KeyCache {
         }
     }
 
-    /// A fetch begins.
+    /// A fetch begins, perhaps while another hangs.
     pub(crate) fn begin(&self, now: Instant) -> Instant {
         let mut wishes = self.wishes();
         wishes.wanted = false;
@@ -158,27 +170,35 @@ impl KeyCache {
     }
 
     /// The fetch begun at `begun` has ended. A good set takes force at once, and keys that are not in it lose it; a
-    /// failure, or no set where none is used, leaves the keys as they are.
+    /// failure, or no set where none is used, leaves the keys as they are. Of fetches that overtook each other the one
+    /// begun last counts.
     pub(crate) fn end(&self, begun: Instant, outcome: Result<Option<KeySet>, IdpError>) {
-        self.wishes().running_since = None;
+        let mut wishes = self.wishes();
+        wishes.running_since = wishes.running_since.filter(|latest| *latest > begun);
         match outcome {
-            Ok(Some(set)) => {
+            Ok(Some(set)) if self.fetches.borrow().good.is_none_or(|good| good <= begun) => {
                 self.replace(set);
+                wishes.stale_at = Some(begun + LIFE_OF_KEYS);
                 self.fetches.send_modify(|fetches| fetches.good = Some(begun));
             }
-            Ok(None) => {}
-            Err(error) => self.fetches.send_modify(|fetches| fetches.failed = Some((begun, error))),
+            Ok(_) => {}
+            Err(error) => self.fetches.send_modify(|fetches| {
+                if fetches.failed.as_ref().is_none_or(|(failed, _)| *failed <= begun) {
+                    fetches.failed = Some((begun, error));
+                }
+            }),
         }
     }
 
     /// When the keys in force end unless a fetch succeeds.
     pub(crate) fn stale_at(&self) -> Option<Instant> {
-        self.fetches.borrow().good.map(|begun| begun + STALE_AFTER)
+        self.wishes().stale_at
     }
 
     /// Ends keys that nobody has confirmed for too long; true when there were any.
     pub(crate) fn drop_stale(&self, now: Instant) -> bool {
-        let stale = self.stale_at().is_some_and(|end| end <= now) && self.current().len() > 0;
+        let wishes = self.wishes();
+        let stale = wishes.stale_at.is_some_and(|end| end <= now) && self.current().len() > 0;
         if stale {
             self.replace(KeySet::default());
         }
@@ -319,7 +339,7 @@ mod tests {
     async fn stale_keys_end_after_a_day_without_a_good_fetch() {
         let cache = loaded(&["old"]).await;
         let held = cache.current();
-        advance(STALE_AFTER - Duration::from_secs(1)).await;
+        advance(LIFE_OF_KEYS - Duration::from_secs(1)).await;
         let begun = cache.begin(Instant::now());
         cache.end(begun, Err(IdpError::Unreachable));
         assert!(!cache.drop_stale(Instant::now()));
@@ -328,5 +348,88 @@ mod tests {
         assert_eq!(cache.current().len(), 0);
         assert!(held.candidates(None).all(|key| !key.is_in_force()), "decisions made with them end too");
         assert!(cache.is_loaded(), "readiness is about the first load");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn seeded_keys_serve_until_the_first_fetch_and_never_replace_what_it_brought() {
+        let cache = Arc::new(KeyCache::new(Instant::now()));
+        let in_an_hour = Instant::now() + Duration::from_secs(3_600);
+        assert!(cache.seed(set(&cache, &["seeded"]), in_an_hour));
+        assert!(cache.is_loaded());
+        assert_eq!(cache.stale_at(), Some(in_an_hour), "counted from when they were fetched");
+        assert!(cache.holding(Some("seeded"), Instant::now()).await.is_ok());
+        assert!(cache.seed(set(&cache, &["newer"]), in_an_hour));
+        assert_eq!(cache.current().ids(), ["newer"]);
+        let begun = cache.begin(Instant::now());
+        cache.end(begun, Ok(Some(set(&cache, &["live"]))));
+        assert!(!cache.seed(set(&cache, &["late"]), in_an_hour + LIFE_OF_KEYS));
+        assert_eq!(cache.current().ids(), ["live"]);
+        assert_eq!(cache.stale_at(), Some(begun + LIFE_OF_KEYS));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kid_that_only_the_seed_lacks_is_not_unknown() {
+        let cache = Arc::new(KeyCache::new(Instant::now()));
+        cache.seed(set(&cache, &["seeded"]), Instant::now() + LIFE_OF_KEYS);
+        advance(Duration::from_millis(1)).await;
+        let failing = async {
+            cache.wanted().await;
+            cache.end(cache.begin(Instant::now()), Err(IdpError::Unreachable));
+        };
+        let (verdict, ()) = tokio::join!(cache.holding(Some("new"), Instant::now()), failing);
+        assert_eq!(verdict.err(), Some(Missing::Unavailable(IdpError::Unreachable)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn seeded_keys_end_a_day_after_they_were_fetched() {
+        let cache = Arc::new(KeyCache::new(Instant::now()));
+        cache.seed(set(&cache, &["seeded"]), Instant::now() + Duration::from_secs(60));
+        advance(Duration::from_secs(60)).await;
+        assert!(cache.drop_stale(Instant::now()));
+        assert_eq!(cache.current().len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_that_was_overtaken_changes_nothing() {
+        let cache = loaded(&["old"]).await;
+        let hanging = cache.begin(Instant::now());
+        advance(Duration::from_secs(2)).await;
+        let begun = cache.begin(Instant::now());
+        cache.end(begun, Ok(Some(set(&cache, &["new"]))));
+        cache.end(hanging, Ok(Some(set(&cache, &["old"]))));
+        assert_eq!(cache.current().ids(), ["new"]);
+        cache.end(hanging, Err(IdpError::Unreachable));
+        assert_eq!(cache.holding(Some("forged"), begun).await.err(), Some(Missing::Unknown));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_the_latest_fetch_is_not_answered_by_the_end_of_an_older_one() {
+        let cache = loaded(&["old"]).await;
+        let hanging = cache.begin(Instant::now());
+        advance(Duration::from_secs(1)).await;
+        let arrival = Instant::now();
+        let latest = cache.begin(arrival);
+        let answered = async {
+            advance(Duration::from_millis(500)).await;
+            cache.end(hanging, Err(IdpError::Unreachable));
+            advance(Duration::from_millis(500)).await;
+            cache.end(latest, Ok(Some(set(&cache, &["old", "new"]))));
+        };
+        let (verdict, ()) = tokio::join!(cache.holding(Some("new"), arrival), answered);
+        assert!(verdict.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_million_unknown_kids_take_no_memory_and_three_fetches() {
+        let cache = loaded(&["old"]).await;
+        let served = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let server = tokio::spawn(serve(Arc::clone(&cache), &["old"], Arc::clone(&served)));
+        for number in 0..1_000_000_u32 {
+            let verdict = cache.holding(Some(&number.to_string()), Instant::now()).await;
+            assert!(verdict.is_err());
+        }
+        assert!(served.load(std::sync::atomic::Ordering::SeqCst) <= BURST + 1);
+        assert_eq!(cache.fetches.receiver_count(), 0);
+        server.abort();
     }
 }

@@ -10,7 +10,8 @@ use tollgate_contract::ClientAuthMethod;
 
 use super::credentials::{Credentials, basic};
 use super::error::IdpError;
-use super::http::{Http, Lane, Reply};
+use super::http::{Http, Reply};
+use super::line::Turn;
 
 /// The own client, as mounted now.
 pub(super) struct OwnClient {
@@ -36,17 +37,18 @@ impl OwnClient {
     pub(super) async fn post(
         &self,
         http: &Http,
+        turn: &Turn<'_>,
         url: &reqwest::Url,
         form: &[(&str, &str)],
         method: ClientAuthMethod,
     ) -> Result<Reply, IdpError> {
         let started_with_previous = self.previous_is_active.load(Ordering::Relaxed);
-        let reply = self.post_once(http, url, form, method, started_with_previous).await?;
+        let reply = self.post_once(http, turn, url, form, method, started_with_previous).await?;
         if !refuses_client(&reply) {
             return Ok(reply);
         }
         if self.credentials.previous_secret.is_some() {
-            let reply = self.post_once(http, url, form, method, !started_with_previous).await?;
+            let reply = self.post_once(http, turn, url, form, method, !started_with_previous).await?;
             if !refuses_client(&reply) {
                 self.previous_is_active.store(!started_with_previous, Ordering::Relaxed);
                 return Ok(reply);
@@ -58,6 +60,7 @@ impl OwnClient {
     async fn post_once(
         &self,
         http: &Http,
+        turn: &Turn<'_>,
         url: &reqwest::Url,
         form: &[(&str, &str)],
         method: ClientAuthMethod,
@@ -67,12 +70,12 @@ impl OwnClient {
         let secret = previous_secret.as_ref().filter(|_| with_previous).unwrap_or(secret);
         match method {
             ClientAuthMethod::ClientSecretBasic => {
-                http.post_form(Lane::Questions, url, form, Some(&basic(client_id, secret))).await
+                http.post_form(turn, url, form, Some(&basic(client_id, secret))).await
             }
             ClientAuthMethod::ClientSecretPost => {
                 let mut form = form.to_vec();
                 form.extend([("client_id", client_id.as_str()), ("client_secret", secret.expose_secret())]);
-                http.post_form(Lane::Questions, url, &form, None).await
+                http.post_form(turn, url, &form, None).await
             }
         }
     }

@@ -1,67 +1,76 @@
-//! Keeps an issuer's metadata and keys fresh, and its mounted credentials and CA bundle current, for as long as the
-//! process lives. It never gives up, so everything heals by itself; it never hurries, so the issuer is left in peace.
+//! Keeps an issuer's metadata and keys fresh, and what is mounted current, for as long as the process lives. It never gives
+//! up, so everything heals by itself; when to try again, `pace` decides.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::join;
+use futures::stream::FuturesUnordered;
 use http::{HeaderValue, StatusCode};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::Issuer;
 use super::credentials::Mounted;
 use super::discovery::{Metadata, addresses};
 use super::error::IdpError;
+use super::issuer::Issuer;
 use super::keys::KeySet;
+use super::line::Endpoint;
+use super::pace::{LONGEST_LIFE, Pace, SHORTEST_LIFE, Turning};
+use super::reach::Reach;
 
-/// Okta's `Cache-Control` ranges from `no-store` to 44 days: never ask more often than this, nor less.
-const SHORTEST_LIFE: Duration = Duration::from_secs(60);
-const LONGEST_LIFE: Duration = Duration::from_secs(60 * 60);
+/// Attempts under way at once: while each hangs for its 5 s or 10 s, another may find the issuer back.
+const MOST_ATTEMPTS: usize = 6;
 
-/// Between attempts while the issuer fails.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LAST_RETRY: Duration = Duration::from_secs(15);
+/// What an attempt brought.
+struct Fetched {
+    /// A key set and how long it is good for; absent where no keys are used.
+    keys: Option<(Bytes, Duration)>,
+    /// Whether anything was asked at all.
+    asked: bool,
+}
 
 /// Loads and refreshes until `shutdown`.
 pub(super) async fn keep_fresh(issuer: Arc<Issuer>, shutdown: CancellationToken) {
-    let mut failures = 0;
-    let mut loaded = false;
-    let mut doubts = false;
+    let mut pace = Pace::new(Instant::now());
+    let mut attempts = FuturesUnordered::new();
     loop {
-        let outcome = tokio::select! {
-            () = shutdown.cancelled() => return,
-            outcome = refresh(&issuer, doubts) => outcome,
-        };
-        // Where the endpoints answer nonsense, they may have moved.
-        doubts = matches!(outcome, Err(IdpError::BadResponse(_)));
-        issuer.metrics.refreshed(issuer.name(), outcome.as_ref().map(|_| ()));
-        let pause = match outcome {
-            Ok(life) => {
-                if !std::mem::replace(&mut loaded, true) || failures > 0 {
-                    info!(issuer = issuer.name(), "metadata and keys are loaded");
-                }
-                failures = 0;
-                next_refresh(life, rand::random())
-            }
-            Err(error) => {
-                if failures == 0 {
-                    warn!(issuer = issuer.name(), %error, "metadata or keys cannot be loaded; trying again");
-                } else {
-                    debug!(issuer = issuer.name(), %error, failures, "metadata or keys cannot be loaded");
-                }
-                failures += 1;
-                let limited =
-                    if let IdpError::RateLimited { retry_after } = error { retry_after } else { Duration::ZERO };
-                next_retry(failures, rand::random()).max(limited)
-            }
-        };
-        let next = Instant::now() + pause;
+        let (next, wish_from) = (pace.next(), pace.wish_from(!attempts.is_empty()));
+        let room = attempts.len() < MOST_ATTEMPTS;
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = until_due(&issuer, next) => {}
+            Some((begun, outcome)) = attempts.next() => note(&issuer, &mut pace, begun, outcome),
+            () = until_due(&issuer, next, wish_from), if room => {
+                let begun = issuer.keys().begin(Instant::now());
+                pace.begin(begun, rand::random());
+                attempts.push(refresh(&issuer, begun, issuer.takes_doubts()));
+            }
         }
+    }
+}
+
+/// An attempt has ended.
+fn note(issuer: &Issuer, pace: &mut Pace, begun: Instant, outcome: Result<Duration, IdpError>) {
+    issuer.metrics().refreshed(issuer.name(), outcome.as_ref().map(|_| ()));
+    let now = Instant::now();
+    match outcome {
+        Ok(life) => {
+            if pace.succeed(begun, life.min(issuer.longest_silence()), now, rand::random()) == Turning::Loaded {
+                info!(issuer = issuer.name(), "metadata and keys are loaded");
+            }
+        }
+        Err(error) => match pace.fail(begun, &error, now, rand::random()) {
+            Turning::Failing => {
+                warn!(issuer = issuer.name(), %error, "metadata or keys cannot be loaded; trying again");
+            }
+            Turning::Loaded | Turning::Same => {
+                debug!(issuer = issuer.name(), %error, "metadata or keys cannot be loaded");
+            }
+        },
     }
 }
 
@@ -79,21 +88,27 @@ pub(super) async fn follow_mounts(
         let now = mounted.borrow_and_update().clone();
         issuer.mount(&now);
         info!(issuer = issuer.name(), "mounted credentials or CA bundle changed");
-        issuer.nudge.notify_one();
+        issuer.nudge();
     }
 }
 
-/// Waits for the next refresh: its time, an unknown `kid`, or changed files. Ends stale keys on the way.
-async fn until_due(issuer: &Issuer, next: Instant) {
+/// Waits for the next refresh: its time, an unknown `kid` (not before `wish_from`), or what nudges. Ends stale keys on the
+/// way.
+async fn until_due(issuer: &Issuer, next: Instant, wish_from: Instant) {
+    let wish = async {
+        sleep_until(wish_from).await;
+        issuer.keys().wanted().await;
+    };
+    let mut wish = std::pin::pin!(wish);
     loop {
-        let stale_at = issuer.keys.stale_at().filter(|_| issuer.keys.current().len() > 0);
+        let stale_at = issuer.keys().stale_at().filter(|_| issuer.keys().current().len() > 0);
         tokio::select! {
             () = sleep_until(next) => return,
-            () = issuer.keys.wanted() => return,
-            () = issuer.nudge.notified() => return,
+            () = &mut wish => return,
+            () = issuer.nudged() => return,
             () = sleep_until(stale_at.unwrap_or(next)), if stale_at.is_some() => {
-                if issuer.keys.drop_stale(Instant::now()) {
-                    issuer.metrics.keys_in_force(issuer.name(), 0);
+                if issuer.keys().drop_stale(Instant::now()) {
+                    issuer.metrics().keys_in_force(issuer.name(), 0);
                     warn!(issuer = issuer.name(), "no fresh keys for a day: the old ones count no more");
                 }
             }
@@ -101,57 +116,70 @@ async fn until_due(issuer: &Issuer, next: Instant) {
     }
 }
 
-/// One attempt: metadata where it is missing or in doubt, then keys. Returns how long the keys are good for.
-async fn refresh(issuer: &Issuer, doubts: bool) -> Result<Duration, IdpError> {
-    let begun = issuer.keys.begin(Instant::now());
-    let outcome = attempt(issuer, doubts).await;
-    issuer.health.record_keys(outcome.as_ref().map(|_| ()), Instant::now());
+/// One attempt: metadata where it is missing, old or in doubt, and keys. Returns when it was begun, and how long what it
+/// brought is good for.
+async fn refresh(issuer: &Issuer, begun: Instant, doubts: bool) -> (Instant, Result<Duration, IdpError>) {
+    // No await between reading the set and its taking force: it is compared with the one in force.
+    let outcome = attempt(issuer, doubts).await.and_then(|fetched| {
+        let Fetched { keys: Some((body, life)), asked } = fetched else {
+            return Ok((None, LONGEST_LIFE, fetched.asked));
+        };
+        match KeySet::parse(&body, issuer.algorithms(), &issuer.keys().current()) {
+            Ok(keys) => Ok((Some(keys), life, asked)),
+            // Where the issuer is asked anyway, its keys only spare it some questions.
+            Err(_) if !issuer.mode().checks_locally() => Ok((None, LONGEST_LIFE, asked)),
+            Err(what) => Err(IdpError::BadResponse(what)),
+        }
+    });
     let life = match outcome {
-        Ok((keys, life)) => {
+        Ok((keys, life, asked)) => {
             if let Some(keys) = &keys {
-                issuer.metrics.keys_in_force(issuer.name(), keys.len());
+                issuer.metrics().keys_in_force(issuer.name(), keys.len());
             }
-            issuer.keys.end(begun, Ok(keys));
+            issuer.keys().end(begun, Ok(keys));
+            if asked {
+                issuer.has_answered();
+            }
             Ok(life)
         }
         Err(error) => {
-            issuer.keys.end(begun, Err(error.clone()));
+            issuer.keys().end(begun, Err(error.clone()));
+            issuer.has_failed(&error);
             Err(error)
         }
     };
     // Without keys there may be metadata now, and an issuer that is asked about every token needs no more.
     issuer.note_readiness();
-    life
+    (begun, life)
 }
 
-async fn attempt(issuer: &Issuer, doubts: bool) -> Result<(Option<KeySet>, Duration), IdpError> {
-    let known = issuer.metadata.load().is_some();
-    if !known || doubts {
-        match discover(issuer).await {
-            Ok(metadata) => issuer.metadata.store(Some(Arc::new(metadata))),
-            Err(error) if known => debug!(issuer = issuer.name(), %error, "the metadata stays as it was"),
-            Err(error) => return Err(error),
-        }
-    }
-    let metadata = issuer.metadata.load_full();
-    let Some(jwks_uri) = metadata.as_ref().and_then(|metadata| metadata.jwks_uri.as_ref()) else {
-        return Ok((None, LONGEST_LIFE));
+async fn attempt(issuer: &Issuer, doubts: bool) -> Result<Fetched, IdpError> {
+    let Some(known) = issuer.reach() else {
+        let reach = issuer.adopt(discover(issuer).await?);
+        let fetched = fetch_keys(issuer, &reach).await?;
+        return Ok(Fetched { asked: true, ..fetched });
     };
-    if !issuer.uses_keys() {
-        return Ok((None, LONGEST_LIFE));
+    if !issuer.discovers() || !(doubts || known.is_old(Instant::now())) {
+        return fetch_keys(issuer, &known).await;
     }
-    match fetch_keys(issuer, jwks_uri).await {
-        Ok((keys, life)) => Ok((Some(keys), life)),
-        // Where the issuer is asked anyway, its keys only spare it some questions.
-        Err(IdpError::BadResponse(_)) if !issuer.mode().checks_locally() => Ok((None, LONGEST_LIFE)),
-        Err(error) => Err(error),
-    }
+    // Side by side: the keys at the old address do not wait for what may be the metadata's failure.
+    let (found, fetched) = join(discover(issuer), fetch_keys(issuer, &known)).await;
+    let metadata = match found {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            debug!(issuer = issuer.name(), %error, "the metadata stays as it was");
+            return fetched;
+        }
+    };
+    let reach = issuer.adopt(metadata);
+    let fetched = if reach.has_keys_where(&known) { fetched } else { fetch_keys(issuer, &reach).await };
+    Ok(Fetched { asked: true, ..fetched? })
 }
 
 async fn discover(issuer: &Issuer) -> Result<Metadata, IdpError> {
     let mut last = IdpError::BadResponse("there is no metadata");
-    for address in addresses(&issuer.url) {
-        let reply = match issuer.http.get(&address).await {
+    for address in addresses(issuer.address()) {
+        let reply = match issuer.http().get(&issuer.document(address)).await {
             Ok(reply) => reply,
             // An error page of one form says nothing about the others; no answer at all does.
             Err(error @ (IdpError::Down(_) | IdpError::BadResponse(_))) => {
@@ -163,8 +191,7 @@ async fn discover(issuer: &Issuer) -> Result<Metadata, IdpError> {
         if reply.status != StatusCode::OK {
             continue;
         }
-        let config = &issuer.config;
-        match Metadata::parse(&reply.body, &config.url, issuer.needs, config.allow_http) {
+        match issuer.judge_metadata(&reply.body) {
             Ok(metadata) => return Ok(metadata),
             Err(what) => last = IdpError::BadResponse(what),
         }
@@ -172,14 +199,23 @@ async fn discover(issuer: &Issuer) -> Result<Metadata, IdpError> {
     Err(last)
 }
 
-async fn fetch_keys(issuer: &Issuer, jwks_uri: &reqwest::Url) -> Result<(KeySet, Duration), IdpError> {
-    let reply = issuer.http.get(jwks_uri).await?;
+async fn fetch_keys(issuer: &Issuer, reach: &Reach) -> Result<Fetched, IdpError> {
+    let Some(jwks) = reach.jwks.as_ref().filter(|_| issuer.uses_keys()) else {
+        return Ok(Fetched { keys: None, asked: false });
+    };
+    match fetch_key_set(issuer, jwks).await {
+        Ok(keys) => Ok(Fetched { keys: Some(keys), asked: true }),
+        Err(IdpError::BadResponse(_)) if !issuer.mode().checks_locally() => Ok(Fetched { keys: None, asked: true }),
+        Err(error) => Err(error),
+    }
+}
+
+async fn fetch_key_set(issuer: &Issuer, jwks: &Endpoint) -> Result<(Bytes, Duration), IdpError> {
+    let reply = issuer.http().get(jwks).await?;
     if reply.status != StatusCode::OK {
         return Err(IdpError::BadResponse("there is no key set"));
     }
-    let keys =
-        KeySet::parse(&reply.body, issuer.algorithms(), &issuer.keys.current()).map_err(IdpError::BadResponse)?;
-    Ok((keys, lifetime(reply.cache_control.as_ref())))
+    Ok((reply.body, lifetime(reply.cache_control.as_ref())))
 }
 
 /// How long a key set is good for by its `Cache-Control`, within bounds.
@@ -196,17 +232,6 @@ fn lifetime(cache_control: Option<&HeaderValue>) -> Duration {
         }
     }
     life.clamp(SHORTEST_LIFE, LONGEST_LIFE)
-}
-
-/// Somewhat before the keys' life ends, so that pods which started together do not ask together. `dice` is in 0..1.
-fn next_refresh(life: Duration, dice: f64) -> Duration {
-    life.mul_f64(0.8 + 0.2 * dice).max(SHORTEST_LIFE)
-}
-
-/// Doubles with each failure, give or take half. `dice` is in 0..1.
-fn next_retry(failures: u32, dice: f64) -> Duration {
-    let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-    doubled.min(LAST_RETRY).mul_f64(0.5 + 0.5 * dice)
 }
 
 #[cfg(test)]
@@ -231,25 +256,6 @@ mod tests {
         for (header, seconds) in cases {
             let value = header.map(HeaderValue::from_static);
             assert_eq!(lifetime(value.as_ref()), Duration::from_secs(seconds), "{header:?}");
-        }
-    }
-
-    #[test]
-    fn refreshes_are_spread_and_never_closer_than_a_minute() {
-        for dice in [0.0, 0.5, 0.999] {
-            assert!(next_refresh(SHORTEST_LIFE, dice) >= SHORTEST_LIFE);
-            let hour = next_refresh(LONGEST_LIFE, dice);
-            assert!(hour >= LONGEST_LIFE.mul_f64(0.8) && hour <= LONGEST_LIFE);
-        }
-        assert_ne!(next_refresh(LONGEST_LIFE, 0.1), next_refresh(LONGEST_LIFE, 0.9));
-    }
-
-    #[test]
-    fn retries_slow_down_to_a_quarter_of_a_minute_and_go_on_for_ever() {
-        assert!(next_retry(1, 0.0) >= FIRST_RETRY / 2 && next_retry(1, 1.0) <= FIRST_RETRY);
-        assert!(next_retry(3, 1.0) > next_retry(1, 1.0));
-        for failures in [10, 1_000, u32::MAX] {
-            assert_eq!(next_retry(failures, 1.0), LAST_RETRY);
         }
     }
 }
