@@ -10,6 +10,8 @@ mod admin;
 pub mod auth;
 pub mod broker;
 pub mod external;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod identity;
 pub mod idp;
 mod jose;

@@ -11,6 +11,7 @@ pub mod console;
 pub mod daemon;
 pub mod demo;
 pub mod digest;
+pub mod fuzz;
 pub mod images;
 pub mod interrupt;
 pub mod lint;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::cluster::LocalCluster;
 use xtask::toolchain::{self, apt};
-use xtask::{bench, console, demo, images, interrupt, lint, paths, process, suite};
+use xtask::{bench, console, demo, fuzz, images, interrupt, lint, paths, process, suite};
 
 /// The environment variables of a run on a cluster.
 const SETTINGS: &str = "\
@@ -46,6 +46,14 @@ enum Task {
     Endurance {
         /// Only those whose names begin so, such as `rotation`
         only: Option<String>,
+    },
+    /// What strangers send, altered without end, against what must hold
+    Fuzz {
+        /// This target only; the names are those in tests/fuzz/targets
+        target: Option<String>,
+        /// How long each target runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
     },
     /// Formatting, clippy, dependency rules, chart
     Lint,
@@ -108,6 +116,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Demo { keep } => demo::run(*keep),
         Task::Test { keep } => suite::run(*keep),
         Task::Endurance { only } => suite::endurance(only.as_deref()),
+        Task::Fuzz { target, seconds } => fuzz::run(*seconds, target.as_deref()),
         Task::Lint => lint::run(),
         Task::Bench { rounds, seconds, json } => {
             bench::run(bench::Effort { rounds: *rounds, seconds: *seconds }, json.as_deref())

@@ -11,7 +11,7 @@ use crate::target::Target;
 use crate::toolchain::{self, apt};
 use crate::verifiers::Verifiers;
 use crate::world::World;
-use crate::{console, images, paths, process};
+use crate::{console, fuzz, images, paths, process};
 use cargo::Verdicts;
 
 /// Tests that need the world on a cluster, in this order: the commands of the docs end with removing everything.
@@ -22,6 +22,9 @@ const WITH_PACKAGES: &str = "clients";
 
 /// Tests whose load would disturb the others, and theirs them.
 const ENDURANCE: &str = "endurance::";
+
+/// How long each fuzz target runs here: enough to try all seeds and their nearest neighbours.
+const FUZZ_SECONDS: u64 = 10;
 
 /// Runs all tests. With `keep` the cluster stays, to look into a failure.
 ///
@@ -45,6 +48,9 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
 
     console::title("The sidecar under load and faults, the short versions");
     verdicts.run(&endurance_tests(), |_| Ok(()))?;
+
+    console::title("Fuzzing, the short run");
+    verdicts.add("fuzzing", fuzz::run(FUZZ_SECONDS, None));
 
     console::title("The Okta-like server, and a client that is not ours");
     if let Err(error) = with_packages(&mut verdicts) {

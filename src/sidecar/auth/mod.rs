@@ -5,6 +5,8 @@ mod claims;
 mod credentials;
 mod decision_cache;
 mod dpop;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod introspection;
 mod jwt;
 mod metrics;

@@ -7,6 +7,8 @@ mod digest;
 mod discovery;
 mod doubts;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod governor;
 mod health;
 mod hints;

@@ -1,0 +1,69 @@
+//! What fuzzing may reach, compiled under `cfg(fuzzing)` alone. Each function takes any bytes, hands them to the reader
+//! that hostile bytes meet first, and panics where an invariant of what was accepted does not hold; that nothing else
+//! panics is the least of it.
+
+use http::Method;
+use tollgate_contract::{Access, DefaultAccess, PathMatch, RouteConfig, ScopesConfig};
+
+pub use crate::auth::fuzzing::{authorization, claims, dpop, jws};
+pub use crate::idp::fuzzing::{introspection, jwks, metadata};
+
+use crate::path::{CleanPath, Reading};
+use crate::route::{Requirement, RouteTable};
+
+/// A request path. One that passes has no dot segment, separator or second decoding in any reading, and opens nothing
+/// but what its spelled segments name.
+pub fn path(data: &[u8]) {
+    let Ok(raw) = std::str::from_utf8(data) else { return };
+    let Ok(path) = CleanPath::parse(raw) else { return };
+    assert_eq!(path.as_str(), raw, "the path is never rewritten");
+    let spelled = path.segments(Reading::AsSpelled);
+    for reading in Reading::ALL {
+        let segments = path.segments(reading);
+        for (at, segment) in segments.iter().enumerate() {
+            let last = at + 1 == segments.len();
+            assert!(!segment.is_empty() || (last && !raw.ends_with("//")), "an empty segment: {segments:?}");
+            let name = segment.split(|byte| matches!(byte, b';' | b'?' | b'#')).next().unwrap_or_default();
+            assert!(![&b"."[..], b".."].contains(&name.trim_ascii_end()), "a dot segment: {segments:?}");
+            assert!(!segment.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0..=0x1f | 0x7f)), "{segments:?}");
+            assert!(!segment.windows(3).any(is_escape), "decodable again: {segments:?}");
+        }
+        // The root has one empty segment, which is none where slashes are merged.
+        assert!(
+            !path.is_plain() || segments == spelled || raw == "/",
+            "a plain path with another reading: {segments:?}"
+        );
+    }
+    let joined: Vec<u8> = spelled.iter().flat_map(|segment| [b"/", &**segment].concat()).collect();
+    assert_eq!(path.decoded().map(|text| text.as_bytes().to_vec()), String::from_utf8(joined).ok().map(Into::into));
+    only_the_spelled_path_opens(&path, &spelled);
+}
+
+fn is_escape(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
+}
+
+/// `/docs` is public, `/docs/internal` nobody's.
+fn only_the_spelled_path_opens(path: &CleanPath<'_>, spelled: &[std::borrow::Cow<'_, [u8]>]) {
+    let route = |name: &str, prefix: &str, access| RouteConfig {
+        name: name.to_owned(),
+        path: PathMatch::Prefix(prefix.to_owned()),
+        methods: Vec::new(),
+        access,
+        scopes: ScopesConfig::default(),
+        issuers: Vec::new(),
+        when: None,
+    };
+    let routes = [route("docs", "/docs", Access::Public), route("internal", "/docs/internal", Access::Denied)];
+    let Ok(table) = RouteTable::new(&routes, DefaultAccess::Authenticated) else {
+        unreachable!("the routes are sound")
+    };
+    if table.judge(path, &Method::GET).requirement == Requirement::Nothing {
+        assert_eq!(spelled.first().map(|segment| &**segment), Some(&b"docs"[..]), "opened by another spelling");
+        let closed = Reading::ALL.iter().any(|reading| match path.segments(*reading).as_slice() {
+            [first, second, ..] => **first == *b"docs" && **second == *b"internal",
+            _ => false,
+        });
+        assert!(!closed, "a closed path, opened by another spelling");
+    }
+}

@@ -1,0 +1,7 @@
+//! Any answer of an issuer about a token.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| tollgate_sidecar::fuzzing::introspection(data));
