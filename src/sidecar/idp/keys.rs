@@ -118,6 +118,7 @@ mod tests {
 
     use super::*;
     use crate::testkit::RsaKey;
+    use crate::testkit::keys::KeyPair;
 
     const RS256: [Algorithm; 1] = [Algorithm::Rs256];
 
@@ -184,6 +185,24 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_other_kinds_under_one_kid_are_tried_for_their_own_algorithms() {
+        let kinds = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
+        let keys: Vec<_> = kinds.iter().map(|kind| KeyPair::shared(*kind).jwk("same")).collect();
+        let body = json!({"keys": keys}).to_string();
+        let set = KeySet::parse(body.as_bytes(), &kinds, &KeySet::default()).unwrap();
+        for kind in kinds {
+            let signature = KeyPair::shared(kind).sign(kind, b"message");
+            let signers = |algorithm| {
+                let candidates = set.candidates(Some("same"));
+                candidates.filter(|key| key.public().verifies(algorithm, b"message", &signature)).count()
+            };
+            assert_eq!(kinds.map(signers), kinds.map(|other| usize::from(other == kind)), "{kind:?}");
+        }
+        let unlisted = KeySet::parse(body.as_bytes(), &[Algorithm::EdDsa], &KeySet::default()).unwrap();
+        assert_eq!(unlisted.len(), 1, "keys that serve no algorithm of the issuer's are not kept");
+    }
+
+    #[test]
     fn a_leading_zero_octet_is_no_obstacle() {
         let mut jwk = RsaKey::first().jwk("zero");
         let modulus = URL_SAFE_NO_PAD.decode(jwk["n"].as_str().unwrap()).unwrap();
@@ -208,6 +227,21 @@ mod tests {
         let in_force = |kid| old.candidates(Some(kid)).all(|key| key.is_in_force());
         assert!(!in_force("first"));
         assert!(in_force("second"));
+    }
+
+    #[test]
+    fn the_same_key_for_another_algorithm_is_another_key() {
+        let both = [Algorithm::Rs256, Algorithm::Ps256];
+        let set = |alg: &str, previous: &KeySet| {
+            let mut jwk = RsaKey::first().jwk("kid");
+            jwk["alg"] = json!(alg);
+            KeySet::parse(json!({"keys": [jwk]}).to_string().as_bytes(), &both, previous).unwrap()
+        };
+        let old = set("RS256", &KeySet::default());
+        old.retire_all_but(&set("RS256", &old));
+        assert!(old.candidates(None).all(|key| key.is_in_force()));
+        old.retire_all_but(&set("PS256", &old));
+        assert!(old.candidates(None).all(|key| !key.is_in_force()));
     }
 
     #[test]
