@@ -16,6 +16,7 @@ mod hostile;
 mod introspection;
 mod keys;
 mod log;
+mod modes;
 mod okta_verifiers;
 mod outage;
 mod routes;

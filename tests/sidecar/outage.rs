@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::json;
 use tests::issuer::{Endpoint, FakeIssuer, Fault, Outage};
-use tests::mint::{epoch_seconds, other_key};
+use tests::mint::{epoch_seconds, other_key, signing_key};
+use tests::upstream::{Upstream, ok};
 use tests::wait::eventually;
 use tollgate_contract::{OnOutage, ValidationMode};
 
+use crate::scene::{Scene, items, reason};
 use crate::world::{PATIENCE, World};
 
 /// A sidecar that asks and checks, and this is what it does in an outage.
@@ -162,6 +165,45 @@ async fn the_issuers_last_word_counts_in_an_outage() {
             (503, _) => Ok(()),
             (401, _) => Err("still repeated"),
             other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_starts_in_an_outage_checks_tokens_with_the_keys_it_was_given() {
+    join_all(Outage::ALL.map(|outage| Box::pin(start_cold(outage)))).await;
+}
+
+async fn start_cold(outage: Outage) {
+    let (app, issuer) = (Upstream::start(|_| ok("")).await, FakeIssuer::start().await);
+    issuer.suffer(outage);
+    let folder = tempfile::tempdir().expect("a folder");
+    let hints = folder.path().join("hints.json");
+    let jwks = json!({"keys": [signing_key().jwk()]}).to_string();
+    let keys = json!({"fetchedAt": epoch_seconds() - 3600, "jwks": jwks});
+    let seed = json!({"issuers": [{"name": "okta", "keys": keys}]});
+    std::fs::write(&hints, seed.to_string()).expect("a file");
+    let mut config = items(app.port(), &issuer);
+    config.as_object_mut().expect("an object").remove("tokenBroker");
+    let scene = Scene::with(&config, |options| options.hints = hints).await.into_ready().await;
+    let verdict = async |token: &str| {
+        let (head, body) = scene.get("/items", &[&format!("authorization: Bearer {token}")]).await;
+        let status = head.status();
+        (status, if status == 200 { String::new() } else { reason(&body) })
+    };
+    let old = issuer.token().signed();
+    assert_eq!(verdict(&old).await.0, 200, "{outage:?}");
+    assert_eq!(verdict(&issuer.token().signed_by(other_key())).await, (401, "bad_signature".into()), "{outage:?}");
+    let new = issuer.token().header("kid", json!(other_key().kid)).signed_by(other_key());
+    assert_eq!(verdict(&new).await.0, 503, "{outage:?}: nobody can say whether there is such a key");
+    // Okta has rotated its keys meanwhile: the first live set ends what was given.
+    issuer.publish(&[other_key().jwk()]);
+    issuer.mend();
+    eventually("the live keys are in force", PATIENCE * 2, || async {
+        match (verdict(&new).await.0, verdict(&old).await) {
+            (200, (401, reason)) if reason == "unknown_key" => Ok(()),
+            other => Err(format!("{outage:?}: {other:?}")),
         }
     })
     .await;
