@@ -111,13 +111,20 @@ impl ManualUpstream {
         self.listener.local_addr().expect("a bound socket").port()
     }
 
-    /// The next connection.
+    /// The next connection on which something is sent: the sidecar's look whether somebody listens is none.
     ///
     /// # Panics
     /// When none comes in time.
     pub async fn accept(&self) -> Raw {
-        let accepted = tokio::time::timeout(std::time::Duration::from_secs(20), self.listener.accept()).await;
-        Raw::over(accepted.expect("a connection in time").expect("a connection").0)
+        let used = async {
+            loop {
+                let (stream, _) = self.listener.accept().await.expect("a connection");
+                if stream.peek(&mut [0]).await.is_ok_and(|read| read > 0) {
+                    return Raw::over(stream);
+                }
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), used).await.expect("a request in time")
     }
 }
 
