@@ -59,9 +59,11 @@ impl Decision {
         Self { fresh_until_millis: millis(until).min(self.ends_millis), ..self }
     }
 
-    /// Whether it may serve where the issuer limits our questions.
-    pub(crate) fn may_serve_stale(&self, now: SystemTime) -> bool {
-        millis(now) < self.stale_until_millis
+    /// The same verdict where the issuer limits our questions, taken for fresh until `until` at most; `None` when it is
+    /// too old for that.
+    pub(crate) fn served_stale(self, now: SystemTime, until: SystemTime) -> Option<Self> {
+        let fresh_until_millis = millis(until).min(self.stale_until_millis);
+        (millis(now) < self.stale_until_millis).then_some(Self { fresh_until_millis, ..self })
     }
 
     fn stands(&self, now_millis: u64) -> bool {
@@ -191,10 +193,14 @@ mod tests {
         assert!(cache.earlier(&token, at(99)).is_some());
         assert!(cache.earlier(&token, at(100)).is_none());
         let earlier = cache.earlier(&token, at(60)).unwrap();
-        assert!(earlier.may_serve_stale(at(79)));
-        assert!(!earlier.may_serve_stale(at(80)));
+        let stale = earlier.clone().served_stale(at(79), at(90)).unwrap();
+        cache.remember(token, stale, at(79));
+        assert!(cache.find(&token, at(79)).is_some());
+        assert!(cache.find(&token, at(80)).is_none(), "no longer than it may serve");
+        assert!(earlier.clone().served_stale(at(80), at(90)).is_none());
         let prolonged = earlier.prolonged_until(at(62));
-        assert!(!prolonged.may_serve_stale(at(80)), "only a new word of the issuer starts the time again");
+        let again = prolonged.clone().served_stale(at(80), at(90));
+        assert!(again.is_none(), "only a new word of the issuer starts the time again");
         cache.remember(token, prolonged, at(61));
         assert!(cache.find(&token, at(61)).is_some());
         assert!(cache.find(&token, at(62)).is_none());
@@ -206,8 +212,8 @@ mod tests {
     fn neither_freshness_nor_staleness_outlives_the_token() {
         let hour = Duration::from_secs(3600);
         let decision = Decision::new(identity(), None, at(100)).fresh_until(at(90), hour);
-        assert!(decision.may_serve_stale(at(99)));
-        assert!(!decision.may_serve_stale(at(100)));
+        assert!(decision.clone().served_stale(at(99), at(101)).is_some());
+        assert!(decision.clone().served_stale(at(100), at(101)).is_none());
         let cache = DecisionCache::new();
         let token = TokenDigest::of(b"t");
         cache.remember(token, decision.prolonged_until(at(7000)), at(95));

@@ -207,9 +207,7 @@ impl Shared {
 
 /// The issuer limits our questions: its earlier answer serves for a while longer.
 fn serve_stale(question: &Question, now: SystemTime) -> Option<Decision> {
-    let earlier = question.earlier.clone().filter(|earlier| earlier.may_serve_stale(now))?;
-    let until = now + unanswered_for(&question.issuer);
-    Some(earlier.prolonged_until(until))
+    question.earlier.clone()?.served_stale(now, now + unanswered_for(&question.issuer))
 }
 
 /// The issuer cannot be asked: where the policy says so, a token that is good under its key passes, unless the issuer's
