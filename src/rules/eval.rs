@@ -69,10 +69,11 @@ impl<'v> Evaluation<'v> {
                 let name = self.text(name, scope)?;
                 self.header(&name)?.ok_or(EvaluationError::Missing)
             }
-            Expr::HasHeader(name) => {
-                let name = self.text(name, scope)?;
-                Ok(Value::Bool(self.header(&name)?.is_some()))
-            }
+            Expr::HasHeader(name) => match self.value(name, scope)? {
+                Value::Text(name) => Ok(Value::Bool(self.header(&name)?.is_some())),
+                other if other.is_scalar() => Ok(Value::Bool(false)),
+                _ => Err(EvaluationError::WrongType),
+            },
             Expr::Item(level) => {
                 let at = std::iter::successors(scope, |scope| scope.outer).nth(*level);
                 at.map(|scope| scope.item.clone()).ok_or(EvaluationError::Missing)
@@ -272,7 +273,8 @@ fn contains<'v>(of: &Value<'v>, value: &Value<'v>, meter: &mut Meter) -> Result<
             Ok(false)
         }
         (Value::Map(members), Value::Text(name)) => Ok(members.contains_key(&**name)),
-        (Value::Map(_), Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Double(_)) => Ok(false),
+        // What could be a key of some map is not one of this.
+        (Value::Map(_), other) if other.is_scalar() => Ok(false),
         _ => Err(EvaluationError::WrongType),
     }
 }

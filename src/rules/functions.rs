@@ -17,8 +17,8 @@ pub(crate) enum Function {
 }
 
 /// What a message offers when a function is unknown.
-pub(crate) const OFFERED: &str = "size, contains, startsWith, endsWith, matches, int, double, string, has, all, exists, \
-                                  exists_one, map and filter";
+pub(crate) const OFFERED: &str = "size, contains, startsWith, endsWith, matches, int, double, string, has, all, \
+                                  exists, exists_one, map and filter";
 
 impl Function {
     /// The function that `name` is with this many values, the one it is called on included.

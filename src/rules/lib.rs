@@ -1,5 +1,5 @@
-//! Decides whether a route's `when:` may be in force and whether it holds for a request. `when:` is a part of the Common
-//! Expression Language over two variables, `claims` (the token's) and `request`.
+//! Decides whether a route's `when:` may be in force and whether it holds for a request. `when:` is a part of the
+//! Common Expression Language over two variables, `claims` (the token's) and `request`.
 //!
 //! Anybody who may write an `OktaProtectedApi` writes rules, and anybody on the network chooses what they are evaluated
 //! on, so the work is bounded on both sides: [`Rule::compile`] refuses what is too long, too deep or unknown before the
@@ -25,8 +25,8 @@ use serde_json::{Map, Value};
 use crate::expr::Expr;
 
 /// What one evaluation may cost. A step is one node of the expression, one element looked at, or 64 bytes compared or
-/// copied; the worst that is accepted (the test `the_worst_rules_stay_in_budget`) ends in under 2 ms in a release build.
-/// An ordinary rule takes a few steps, one over a hundred groups a few hundred.
+/// copied; the worst that is accepted (the test `the_worst_rules_stay_in_budget`) ends in under 2 ms in a release
+/// build. An ordinary rule takes a few steps, one over a hundred groups a few hundred.
 pub const MAX_STEPS: u64 = 50_000;
 
 /// A rule that may be in force.
@@ -35,7 +35,8 @@ pub struct Rule {
     expr: Expr,
 }
 
-/// Why an expression may not be in force: the position, counted from 1 (characters, not bytes), and what to do about it.
+/// Why an expression may not be in force: the position, counted from 1 (characters, not bytes), and what to do about
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
 pub struct CompileError {

@@ -13,8 +13,8 @@ use crate::source::{PARSER_STACK, error_at};
 /// How much of the parser's own words is shown.
 const LONGEST_QUOTE: usize = 120;
 
-/// Hands the syntax of a source that passed `source::check` to `then`, on the parser's own thread: its frames are large,
-/// the tree it makes may be deep, and a panic of it becomes an error.
+/// Hands the syntax of a source that passed `source::check` to `then`, on the parser's own thread: its frames are
+/// large, the tree it makes may be deep, and a panic of it becomes an error.
 pub(crate) fn with_syntax<T: Send>(
     source: &str,
     then: impl FnOnce(&IdedExpr, SourceInfo) -> Result<T, CompileError> + Send,

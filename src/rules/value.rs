@@ -93,6 +93,11 @@ impl<'v> Value<'v> {
         Self::Text(Text::Made(text.into()))
     }
 
+    /// Whether it is true, false or a number.
+    pub(crate) fn is_scalar(&self) -> bool {
+        matches!(self, Self::Bool(_) | Self::Int(_) | Self::Uint(_) | Self::Double(_))
+    }
+
     /// CEL's `==`.
     pub(crate) fn equals(&self, other: &Self, meter: &mut Meter) -> Result<bool, EvaluationError> {
         meter.charge(1)?;

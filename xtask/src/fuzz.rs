@@ -1,6 +1,6 @@
-//! `cargo xtask fuzz`: hands what strangers send, altered without end, to the readers that meet it first, and fails where an
-//! invariant breaks. The targets lie in `tests/fuzz`; they are built as cargo-fuzz builds them without a sanitizer, which
-//! the stable toolchain can do.
+//! `cargo xtask fuzz`: hands what strangers send, altered without end, to the readers that meet it first, and fails
+//! where an invariant breaks. The targets lie in `tests/fuzz`; they are built as cargo-fuzz builds them without a
+//! sanitizer, which the stable toolchain can do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,8 +83,8 @@ fn build() -> anyhow::Result<PathBuf> {
     let mut command = Command::new(cargo());
     command
         .current_dir(folder())
-        // A named target keeps the flags away from build scripts. Not `--locked`: a new dependency of the sidecar must not
-        // wait for somebody to think of this lock.
+        // A named target keeps the flags away from build scripts. Not `--locked`: a new dependency of the sidecar must
+        // not wait for somebody to think of this lock.
         .args(["build", "--release", "--target", &host, "--target-dir"])
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", INSTRUMENTATION.join("\x1f"));

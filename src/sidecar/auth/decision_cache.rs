@@ -13,12 +13,12 @@ use crate::identity::Identity;
 use crate::idp::{Key, TokenDigest};
 use crate::jose::Object;
 
-/// As many tokens as a busy API sees in an hour. Only tokens that were good once are in it: a flood of strangers' tokens
-/// pushes none out.
+/// As many tokens as a busy API sees in an hour. Only tokens that were good once are in it: a flood of strangers'
+/// tokens pushes none out.
 const CAPACITY: usize = 100_000;
 
-/// What a verdict takes in memory without claims: 60 MB when the cache is full, nothing before. Where claims are kept they
-/// count as well, and fewer tokens fit.
+/// What a verdict takes in memory without claims: 60 MB when the cache is full, nothing before. Where claims are kept
+/// they count as well, and fewer tokens fit.
 const VERDICT_BYTES: u64 = 600;
 
 /// A good verdict.

@@ -29,7 +29,8 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(NOW)
 }
 
-/// Each line is one header's value. What is taken is in the one header there is, whole, and a `b64token` of bounded length.
+/// Each line is one header's value. What is taken is in the one header there is, whole, and a `b64token` of bounded
+/// length.
 pub fn authorization(data: &[u8]) {
     let mut headers = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n').take(3) {
@@ -58,8 +59,8 @@ pub fn authorization(data: &[u8]) {
     assert!(rest.ends_with(' '));
 }
 
-/// A token. One that is read is exactly three parts, each in its one spelling, with a header and claims that any JSON reader
-/// reads alike, and an algorithm that was allowed.
+/// A token. One that is read is exactly three parts, each in its one spelling, with a header and claims that any JSON
+/// reader reads alike, and an algorithm that was allowed.
 pub fn jws(data: &[u8]) {
     let Ok(token) = std::str::from_utf8(data) else { return };
     let Ok(jws) = Jws::parse(token) else { return };
@@ -89,8 +90,8 @@ pub fn jws(data: &[u8]) {
     assert!(jws.algorithm(&[]).is_err());
 }
 
-/// Claims, or the members of an introspection answer. What passes is for us, in time, an access token, the same when it is
-/// written anew, and fit for headers.
+/// Claims, or the members of an introspection answer. What passes is for us, in time, an access token, the same when it
+/// is written anew, and fit for headers.
 pub fn claims(data: &[u8]) {
     let Some(members) = json::object(data) else { return };
     if members.values().all(is_exact) {
@@ -154,8 +155,8 @@ fn is_exact(value: &Value) -> bool {
     }
 }
 
-/// A DPoP proof, beside a token that is bound to [`HOLDER`]. One that passes is signed by the holder, for this request and
-/// this token, now; and never passes twice.
+/// A DPoP proof, beside a token that is bound to [`HOLDER`]. One that passes is signed by the holder, for this request
+/// and this token, now; and never passes twice.
 pub fn dpop(data: &[u8]) {
     const URL: &str = "https://api.acme.test/items";
     let issuer =

@@ -1,5 +1,5 @@
-//! Entries for fuzzing what an issuer sends, or whoever stands in its place: its key set, its metadata, its answer about a
-//! token.
+//! Entries for fuzzing what an issuer sends, or whoever stands in its place: its key set, its metadata, its answer
+//! about a token.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use crate::jose::{Algorithm, PublicKey};
 
 const ISSUER: &str = "https://acme.okta.test/oauth2/default";
 
-/// A key set. Whatever is in it, the keys that come out are public, strong, few, and stay the same when the set is read again.
+/// A key set. Whatever is in it, the keys that come out are public, strong, few, and stay the same when the set is read
+/// again.
 pub fn jwks(data: &[u8]) {
     let Ok(set) = KeySet::parse(data, &Algorithm::ALL, &KeySet::default()) else { return };
     assert!((1..=32).contains(&set.len()));
