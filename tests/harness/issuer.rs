@@ -2,6 +2,7 @@
 //! It decides what Okta would decide, and whatever a test tells it to.
 
 mod faults;
+mod limiter;
 mod okta;
 mod tls;
 
@@ -10,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
 
 use http::Request;
 use http_body_util::BodyExt;
@@ -22,9 +24,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::faults::{Fault, Outage, Wire};
+pub use self::limiter::Window;
 
 use self::faults::{Answer, closed, whole};
-use self::okta::{not_found, url_decode};
+use self::limiter::Limiter;
+use self::okta::{client_of, not_found, url_decode};
 use self::tls::Certificates;
 use crate::mint::{Token, signing_key};
 
@@ -94,6 +98,7 @@ struct State {
     revoked: HashSet<String>,
     token_extras: Value,
     lifetime: u64,
+    limiter: Option<Limiter>,
 }
 
 impl FakeIssuer {
@@ -124,6 +129,7 @@ impl FakeIssuer {
             revoked: HashSet::new(),
             token_extras: json!({}),
             lifetime: 3600,
+            limiter: None,
         }));
         let folder = tempfile::tempdir().expect("a folder");
         let certificates = Certificates::issue();
@@ -203,6 +209,16 @@ impl FakeIssuer {
     /// The lifetime of tokens in seconds.
     pub fn lifetime(&self, seconds: u64) {
         self.state().lifetime = seconds;
+    }
+
+    /// From now on so many token requests and questions are answered in each window, half of them of one client.
+    pub fn limit(&self, calls: u32, window: Duration) {
+        self.state().limiter = Some(Limiter::new(calls, window));
+    }
+
+    /// What happened in the windows since; those without calls are left out.
+    pub fn windows(&self) -> Vec<Window> {
+        self.state().limiter.as_ref().map(Limiter::windows).unwrap_or_default()
     }
 
     /// Breaks an endpoint.
@@ -299,7 +315,20 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> io::Res
         state.seen.entry(endpoint).or_default().push(seen);
         (state.faults.get(&endpoint).cloned(), format!("{}/elsewhere", state.base))
     };
-    let work = || state.lock().expect("the lock").work(endpoint, &parts.method, &parts.headers, &form);
+    let work = || {
+        let mut state = state.lock().expect("the lock");
+        let counted = matches!(endpoint, Endpoint::Token | Endpoint::Introspect);
+        let told =
+            state.limiter.as_mut().filter(|_| counted).map(|limiter| {
+                limiter.take(&client_of(&parts.headers, &form).unwrap_or_default().0, SystemTime::now())
+            });
+        let refusal = told.as_ref().and_then(limiter::Told::refusal);
+        let mut answer = refusal.unwrap_or_else(|| state.work(endpoint, &parts.method, &parts.headers, &form));
+        if let Some(told) = told {
+            told.tell(&mut answer);
+        }
+        answer
+    };
     match fault {
         None => Ok(whole(work())),
         Some(fault) => fault.befall(work, &elsewhere).await,

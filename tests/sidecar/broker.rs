@@ -203,3 +203,47 @@ async fn without_swagger_form_the_password_grant_is_refused() {
     let answer = world.post_token(&[("authorization", &basic("0oaCaller", "s3cret"))], "grant_type=password").await;
     assert_eq!((answer.status, &answer.body["error"]), (400, &json!("unsupported_grant_type")));
 }
+
+#[tokio::test]
+async fn a_callers_own_limit_is_told_to_that_caller_and_stops_nobody_else() {
+    let world = World::ready(ValidationMode::Local).await;
+    world.issuer.client("0oaOther", &["other-secret"]);
+    // Nothing is handed out twice. The limit is wider than the one that the caller will hear of.
+    world.issuer.lifetime(0);
+    world.issuer.limit(1_200, Duration::from_secs(60));
+    let (caller, other) = (basic("0oaCaller", "s3cret"), basic("0oaOther", "other-secret"));
+    for known in [&caller, &other] {
+        assert_eq!(world.post_token(&[("authorization", known)], GRANT).await.status, 200);
+    }
+    world.issuer.fault(Endpoint::Token, Fault::Limited(30));
+    let limited = world.post_token(&[("authorization", &caller)], GRANT).await;
+    assert_eq!((limited.status, &limited.body["error"]), (429, &json!("temporarily_unavailable")));
+    world.issuer.mend();
+    let asked = world.issuer.hits(Endpoint::Token);
+    let again = world.post_token(&[("authorization", &caller)], GRANT).await;
+    assert_eq!(again.status, 429, "the issuer is left in peace until then");
+    assert!(again.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0));
+    assert_eq!(world.issuer.hits(Endpoint::Token), asked);
+    assert_eq!(world.post_token(&[("authorization", &other)], GRANT).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_is_turned_away_by_us_hears_503_and_when_to_come_back() {
+    let issuer = FakeIssuer::start().await;
+    // A share of less than a call a minute for strangers.
+    issuer.limit(60, Duration::from_secs(60));
+    let world = World::start(issuer, ValidationMode::Local, |_| {}).await;
+    world.await_ready().await;
+    let mut shed = 0;
+    for number in 0..10 {
+        let answer = world.post_token(&[("authorization", &basic(&format!("0oa{number}"), "guess"))], GRANT).await;
+        if answer.status != 401 {
+            assert_eq!((answer.status, &answer.body["error"]), (503, &json!("temporarily_unavailable")));
+            assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0));
+            shed += 1;
+        }
+    }
+    assert!(shed >= 8, "{shed}");
+    assert!(world.issuer.hits(Endpoint::Token) <= 2);
+    assert!(world.metric("tollgate_idp_refused_total{issuer=\"okta\",calls=\"token\",lane=\"stranger\"}").await >= 8);
+}

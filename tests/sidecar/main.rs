@@ -12,6 +12,7 @@ mod failures;
 mod forwarding;
 mod framing;
 mod headers;
+mod hints;
 mod hostile;
 mod introspection;
 mod keys;

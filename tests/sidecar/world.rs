@@ -29,7 +29,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running sidecar and what it needs.
 pub(crate) struct World {
-    pub(crate) issuer: FakeIssuer,
+    pub(crate) issuer: Arc<FakeIssuer>,
     /// The folder with this API's own client credentials.
     pub(crate) credentials: tempfile::TempDir,
     /// What the sidecar wrote to its access log.
@@ -68,7 +68,7 @@ impl World {
 
     /// A sidecar as soon as it listens. `change` has the last word on the configuration.
     pub(crate) async fn start(
-        issuer: FakeIssuer,
+        issuer: impl Into<Arc<FakeIssuer>>,
         mode: ValidationMode,
         change: impl FnOnce(&mut SidecarConfig),
     ) -> Self {
@@ -78,10 +78,21 @@ impl World {
     /// The same with other bounds.
     pub(crate) async fn start_within(
         limits: Limits,
-        issuer: FakeIssuer,
+        issuer: impl Into<Arc<FakeIssuer>>,
         mode: ValidationMode,
         change: impl FnOnce(&mut SidecarConfig),
     ) -> Self {
+        Self::start_as(|options| options.limits = limits, issuer, mode, change).await
+    }
+
+    /// The same with any other options.
+    pub(crate) async fn start_as(
+        choose: impl FnOnce(&mut Options),
+        issuer: impl Into<Arc<FakeIssuer>>,
+        mode: ValidationMode,
+        change: impl FnOnce(&mut SidecarConfig),
+    ) -> Self {
+        let issuer = issuer.into();
         tests::install_crypto();
         let credentials = tempfile::tempdir().expect("a folder");
         issuer.client("0oaApi", &["api-secret"]);
@@ -117,7 +128,7 @@ impl World {
         change(&mut config);
         let log = Log::default();
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let sidecar = Sidecar::start(Options {
+        let mut options = Options {
             config: config.to_file().expect("JSON").into_bytes(),
             hints: std::path::PathBuf::new(),
             listen: any,
@@ -125,10 +136,11 @@ impl World {
             pod_uid: "pod-1".into(),
             access_log: AccessLogTo::Writer(Box::new(log.clone())),
             workers: None,
-            limits,
+            limits: Limits::default(),
             drain: DrainTimes { lead: Duration::ZERO, deadline: Duration::from_secs(5) },
-        });
-        let sidecar = Box::pin(sidecar).await.expect("a sidecar");
+        };
+        choose(&mut options);
+        let sidecar = Box::pin(Sidecar::start(options)).await.expect("a sidecar");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { issuer, credentials, log, sidecar, app, http }
     }
@@ -171,6 +183,13 @@ impl World {
             pages += &self.admin(path).await.text().await.expect("a page");
         }
         pages
+    }
+
+    /// One gauge's value, when it is there. `name` holds the labels, as they are printed.
+    pub(crate) async fn gauge(&self, name: &str) -> Option<f64> {
+        let text = self.admin("/metrics").await.text().await.expect("metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map(|value| value.parse().expect("a number"))
     }
 
     /// One metric's value, 0 when it is not there. `name` holds the labels, as they are printed.

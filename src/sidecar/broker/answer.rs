@@ -72,6 +72,11 @@ impl Refusal {
         self.reason
     }
 
+    /// Whether the issuer does not take the credentials.
+    pub(super) fn refuses_credentials(&self) -> bool {
+        self.error == "invalid_client"
+    }
+
     #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status

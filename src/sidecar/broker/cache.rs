@@ -26,6 +26,10 @@ const LONGEST_REUSE: Duration = Duration::from_secs(5 * 60);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct RequestDigest([u8; 32]);
 
+/// Names credentials, the secret included, whatever is asked for with them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct CredentialsDigest([u8; 32]);
+
 /// A token that was handed out.
 pub(super) struct Issued {
     pub(super) token: Token,
@@ -64,15 +68,18 @@ impl TokenCache {
 
     /// The digest of everything that shapes the token.
     pub(super) fn digest(&self, request: &TokenRequest) -> RequestDigest {
+        let [kind, id, secret] = parts(&request.credentials);
+        RequestDigest(self.sign(&[b"request", kind, id, secret, request.scope.as_bytes()]))
+    }
+
+    /// The digest of credentials alone.
+    pub(super) fn credentials(&self, credentials: &Credentials) -> CredentialsDigest {
+        let [kind, id, secret] = parts(credentials);
+        CredentialsDigest(self.sign(&[b"credentials", kind, id, secret]))
+    }
+
+    fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut context = Context::with_key(&self.key);
-        let parts: [&[u8]; 4] = match &request.credentials {
-            Credentials::Basic { authorization, .. } => {
-                [b"basic", authorization.expose_secret().as_bytes(), b"", request.scope.as_bytes()]
-            }
-            Credentials::Body { client_id, client_secret } => {
-                [b"body", client_id.as_bytes(), client_secret.expose_secret().as_bytes(), request.scope.as_bytes()]
-            }
-        };
         for part in parts {
             // Lengths keep the parts apart: "ab" + "c" is not "a" + "bc".
             context.update(&part.len().to_be_bytes());
@@ -80,7 +87,7 @@ impl TokenCache {
         }
         let mut bytes = [0; 32];
         bytes.copy_from_slice(context.sign().as_ref());
-        RequestDigest(bytes)
+        bytes
     }
 
     pub(super) fn find(&self, request: &RequestDigest, now: Instant) -> Option<Arc<Issued>> {
@@ -95,6 +102,16 @@ impl TokenCache {
     pub(super) fn remember(&self, request: RequestDigest, issued: Arc<Issued>, now: Instant) {
         if issued.may_be_reused(now) {
             self.tokens.insert(request, issued);
+        }
+    }
+}
+
+/// The form, the id and the secret; by Basic both stand in one value.
+fn parts(credentials: &Credentials) -> [&[u8]; 3] {
+    match credentials {
+        Credentials::Basic { authorization, .. } => [b"basic", b"", authorization.expose_secret().as_bytes()],
+        Credentials::Body { client_id, client_secret } => {
+            [b"body", client_id.as_bytes(), client_secret.expose_secret().as_bytes()]
         }
     }
 }

@@ -6,6 +6,7 @@ mod answer;
 mod cache;
 mod form;
 mod metrics;
+mod proven;
 mod request;
 
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ pub use self::metrics::BrokerMetrics;
 
 use self::answer::{Refusal, read};
 use self::cache::{Issued, RequestDigest, TokenCache};
+use self::proven::Proven;
 use self::request::{Credentials, TokenRequest};
 use crate::idp::{IdpError, Issuer, Issuers, Reply, SingleFlight, Standing};
 
@@ -44,6 +46,7 @@ pub struct Broker {
     config: BrokerConfig,
     issuer: Arc<Issuer>,
     tokens: Arc<TokenCache>,
+    proven: Arc<Proven>,
     flights: SingleFlight<RequestDigest, Result<Arc<Issued>, Refusal>>,
     metrics: BrokerMetrics,
 }
@@ -60,6 +63,7 @@ impl Broker {
             config: config.clone(),
             issuer: Arc::clone(issuer),
             tokens: Arc::new(TokenCache::new().ok_or(StartError::NoRandomness)?),
+            proven: Arc::new(Proven::new()),
             flights: SingleFlight::default(),
             metrics,
         })
@@ -92,10 +96,20 @@ impl Broker {
             return Ok((issued, "cached"));
         }
         let work = || {
-            let (issuer, tokens) = (Arc::clone(&self.issuer), Arc::clone(&self.tokens));
+            let (issuer, tokens, proven) =
+                (Arc::clone(&self.issuer), Arc::clone(&self.tokens), Arc::clone(&self.proven));
             async move {
                 let asked_at = Instant::now();
-                let mut token = read(ask(&issuer, &request, Standing::Stranger(from)).await)?;
+                let credentials = tokens.credentials(&request.credentials);
+                let known = proven.holds(&credentials, asked_at);
+                let standing = if known { Standing::Known } else { Standing::Stranger(from) };
+                let answer = read(ask(&issuer, &request, standing).await);
+                match &answer {
+                    Ok(_) => proven.remember(credentials, asked_at),
+                    Err(refusal) if refusal.refuses_credentials() => proven.forget(&credentials),
+                    Err(_) => {}
+                }
+                let mut token = answer?;
                 // RFC 6749 section 5.1: an issuer may leave out a scope that is the one asked for.
                 if token.scope.is_none() && !request.scope.is_empty() {
                     token.scope = Some(request.scope);

@@ -46,18 +46,11 @@ impl State {
         form: &HashMap<String, String>,
     ) -> Result<String, Box<Response<Full<Bytes>>>> {
         let refuse = |text: &str| Box::new(oauth_error(401, "invalid_client", text));
-        let basic = headers.get("authorization").and_then(|value| value.to_str().ok());
-        let in_form = form.get("client_id").cloned().zip(form.get("client_secret").cloned());
-        let (id, secret) = match (basic, in_form) {
-            (Some(_), Some(_)) => return Err(Box::new(oauth_error(400, "invalid_request", "Two credential forms."))),
-            (None, Some(pair)) => pair,
-            (Some(value), None) => {
-                let decoded = value.strip_prefix("Basic ").and_then(|coded| STANDARD.decode(coded).ok());
-                let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-                let (id, secret) = decoded.split_once(':').unwrap_or_default();
-                (decode(id), decode(secret))
-            }
-            (None, None) => return Err(refuse("No client credentials found.")),
+        if headers.contains_key("authorization") && form.contains_key("client_secret") {
+            return Err(Box::new(oauth_error(400, "invalid_request", "Two credential forms.")));
+        }
+        let Some((id, secret)) = client_of(headers, form) else {
+            return Err(refuse("No client credentials found."));
         };
         match self.clients.get(&id) {
             None => Err(refuse("Invalid value for 'client_id' parameter.")),
@@ -99,6 +92,17 @@ impl State {
         let answer = self.answers.get(token).filter(|_| !self.revoked.contains(token));
         respond(200, answer.cloned().unwrap_or_else(|| json!({"active": false})).to_string())
     }
+}
+
+/// The client that a request claims to come from, and its secret.
+pub(super) fn client_of(headers: &HeaderMap, form: &HashMap<String, String>) -> Option<(String, String)> {
+    let Some(value) = headers.get("authorization").and_then(|value| value.to_str().ok()) else {
+        return form.get("client_id").cloned().zip(form.get("client_secret").cloned());
+    };
+    let decoded = value.strip_prefix("Basic ").and_then(|coded| STANDARD.decode(coded).ok());
+    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    let (id, secret) = decoded.split_once(':').unwrap_or_default();
+    Some((decode(id), decode(secret)))
 }
 
 fn oauth_error(status: u16, error: &str, description: &str) -> Response<Full<Bytes>> {
