@@ -9,25 +9,35 @@ use http::HeaderValue;
 
 use crate::jose::Object;
 
-/// The outcome of a successful check.
+/// The outcome of a successful check. Many are remembered at a time, so each fact is held once: as the header value that
+/// the app gets, where there is one.
 #[derive(Debug)]
 pub struct Identity {
     /// Name of the issuer in the resource.
-    pub issuer: Box<str>,
-    /// `sub`, when the token has one.
-    pub subject: Option<Box<str>>,
-    /// `cid`, else `client_id`, else `azp`.
-    pub client_id: Option<Box<str>>,
-    /// From `scp`, else `scope`.
-    pub scopes: Scopes,
+    pub issuer: Arc<str>,
     /// `exp`, seconds since the epoch.
     pub expires_at: u64,
     /// `cnf.jkt`: the key whose holder alone may use the token (RFC 9449 section 6.1).
     pub bound_to: Option<Thumbprint>,
     /// What the token, or the answer that spoke for it, says in full; kept only where the policy has a rule on claims.
     pub claims: Option<Arc<Object>>,
-    /// The same facts as header values for the app, made once.
+    /// Subject, client and scopes, made once.
     pub headers: IdentityHeaders,
+}
+
+impl Identity {
+    /// `cid`, else `client_id`, else `azp`.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.headers.client_id.as_ref()?.to_str().ok()
+    }
+
+    /// Whether the token carries this scope, byte for byte.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        let held = self.headers.scopes.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
+        !scope.is_empty() && held.split(|byte| *byte == b' ').any(|word| word == scope.as_bytes())
+    }
 }
 
 /// The SHA-256 thumbprint of a public key (RFC 7638).
@@ -56,15 +66,26 @@ impl Scopes {
         Self(all.into())
     }
 
-    /// Whether the token carries this scope, byte for byte.
-    #[must_use]
-    pub fn contains(&self, scope: &str) -> bool {
-        self.0.binary_search_by(|held| (**held).cmp(scope)).is_ok()
-    }
-
     /// In order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|s| &**s)
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Identity {
+    /// Of the issuer `okta`, without any fact.
+    pub(crate) fn blank() -> Self {
+        let issuer = HeaderValue::from_static("https://acme.okta.test/oauth2/default");
+        let headers = IdentityHeaders { subject: None, client_id: None, scopes: None, issuer };
+        Self { issuer: "okta".into(), expires_at: 0, bound_to: None, claims: None, headers }
+    }
+
+    /// With these scopes.
+    #[cfg(test)]
+    pub(crate) fn with_scopes(mut self, scopes: &[&str]) -> Self {
+        self.headers.scopes = Some(HeaderValue::try_from(scopes.join(" ")).unwrap());
+        self
     }
 }
 
@@ -80,4 +101,19 @@ pub struct IdentityHeaders {
     pub scopes: Option<HeaderValue>,
     /// Always there.
     pub issuer: HeaderValue,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_a_whole_word() {
+        let identity = Identity::blank().with_scopes(&["items", "items:write"]);
+        assert!(identity.has_scope("items") && identity.has_scope("items:write"));
+        for scope in ["", "item", "items:", "write", "items items:write", " ", "ITEMS"] {
+            assert!(!identity.has_scope(scope), "{scope:?}");
+        }
+        assert!(!Identity::blank().has_scope("items") && !Identity::blank().has_scope(""));
+    }
 }

@@ -263,28 +263,19 @@ impl Claims {
 
 impl Facts {
     /// The identity for requests; refused when a value could not stand in a header unchanged.
-    pub(crate) fn into_identity(self, issuer: &str, issuer_header: &HeaderValue) -> Judgement<Identity> {
+    pub(crate) fn into_identity(self, issuer: &Arc<str>, issuer_header: &HeaderValue) -> Judgement<Identity> {
         let Self { subject, client_id, scopes, expires_at, bound_to, claims } = self;
         let words: Vec<&str> = scopes.iter().collect();
         if words.iter().any(|word| word.contains(' ')) {
             return Err(malformed("A scope of the token holds a space."));
         }
-        let headers = IdentityHeaders {
-            subject: subject.as_deref().map(header).transpose()?,
-            client_id: client_id.as_deref().map(header).transpose()?,
-            scopes: if words.is_empty() { None } else { Some(header(&words.join(" "))?) },
-            issuer: issuer_header.clone(),
-        };
-        Ok(Identity {
-            issuer: issuer.into(),
-            subject: subject.map(Into::into),
-            client_id: client_id.map(Into::into),
-            scopes,
-            expires_at,
-            bound_to,
-            claims,
-            headers,
-        })
+        // A client that speaks for itself is its own subject: one value serves for both.
+        let same = subject == client_id;
+        let subject = subject.as_deref().map(header).transpose()?;
+        let client_id = if same { subject.clone() } else { client_id.as_deref().map(header).transpose()? };
+        let scopes = if words.is_empty() { None } else { Some(header(&words.join(" "))?) };
+        let headers = IdentityHeaders { subject, client_id, scopes, issuer: issuer_header.clone() };
+        Ok(Identity { issuer: Arc::clone(issuer), expires_at, bound_to, claims, headers })
     }
 }
 

@@ -141,29 +141,15 @@ fn millis(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use serde_json::json;
 
     use super::*;
-    use crate::identity::{IdentityHeaders, Scopes};
     use crate::idp::KeySet;
     use crate::jose::Algorithm;
     use crate::testkit::RsaKey;
 
     fn identity() -> Arc<Identity> {
-        let issuer = HeaderValue::from_static("https://acme.example");
-        let headers = IdentityHeaders { subject: None, client_id: None, scopes: None, issuer };
-        let scopes = Scopes::default();
-        Arc::new(Identity {
-            issuer: "okta".into(),
-            subject: None,
-            client_id: None,
-            scopes,
-            expires_at: 0,
-            bound_to: None,
-            claims: None,
-            headers,
-        })
+        Arc::new(Identity::blank())
     }
 
     fn at(seconds: u64) -> SystemTime {

@@ -246,7 +246,7 @@ fn judge(question: &Question, answer: Option<Object>) -> Result<Decision, Reject
         Known::Sound { identity, .. } => identity.bound_to,
     };
     let facts = Claims::new(members).judge_answer(issuer.url(), bound_to, &rules(issuer, *keep_claims), *now)?;
-    let answered = Arc::new(facts.into_identity(issuer.name(), issuer.url_header())?);
+    let answered = Arc::new(facts.into_identity(issuer.shared_name(), issuer.url_header())?);
     let fresh_until = *now + issuer.introspection_cache();
     // Never past the token's expiry, by the answer as well as by its own claims.
     let mut ends = expiry(&answered).unwrap_or(fresh_until);

@@ -206,7 +206,7 @@ impl Authenticator {
 async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Sound, Rejection> {
     let algorithm = jws.check_header(issuer.algorithms(), issuer.token_profile())?;
     let facts = jws.claims.judge_token(&rules(issuer, asked.keep_claims), asked.now)?;
-    let identity = facts.into_identity(issuer.name(), issuer.url_header())?;
+    let identity = facts.into_identity(issuer.shared_name(), issuer.url_header())?;
     let set = issuer.keys().holding(jws.kid(), asked.arrival).await.map_err(|missing| no_key(&missing))?;
     let signed_by = set.candidates(jws.kid()).find(|key| jws.is_signed_by(key, algorithm));
     let key = signed_by.ok_or_else(bad_signature)?;
@@ -229,7 +229,7 @@ fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Known, Re
     let identity = jws
         .check_header(issuer.algorithms(), issuer.token_profile())
         .and_then(|_| jws.claims.judge_token(&rules, asked.now))
-        .and_then(|facts| facts.into_identity(issuer.name(), issuer.url_header()));
+        .and_then(|facts| facts.into_identity(issuer.shared_name(), issuer.url_header()));
     Ok(match identity {
         Ok(identity) => Known::Sound { identity: Arc::new(identity), key: Arc::clone(key), answer_speaks: true },
         Err(_) => unverified,

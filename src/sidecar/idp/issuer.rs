@@ -33,6 +33,7 @@ use crate::jose::{Algorithm, Object};
 /// One issuer.
 pub(crate) struct Issuer {
     config: IssuerConfig,
+    shared_name: Arc<str>,
     url: Url,
     url_header: HeaderValue,
     needs: Needs,
@@ -86,6 +87,7 @@ impl Issuer {
             .map_err(|problem| StartError::BadEndpoint { issuer: config.name.clone(), problem })?;
         let discovers = !given.answers(needs);
         let issuer = Self {
+            shared_name: config.name.as_str().into(),
             config: config.clone(),
             url_header,
             needs,
@@ -119,6 +121,11 @@ impl Issuer {
     /// Its name in the resource.
     pub(crate) fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// The same, to be held by many.
+    pub(crate) fn shared_name(&self) -> &Arc<str> {
+        &self.shared_name
     }
 
     /// The exact `iss` of its tokens.

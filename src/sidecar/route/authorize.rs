@@ -78,8 +78,8 @@ impl Rule {
     fn takes_scopes_of(&self, identity: &Identity) -> bool {
         let mut all_of = self.all_of.iter();
         let mut any_of = self.any_of.iter();
-        all_of.all(|scope| identity.scopes.contains(scope))
-            && (self.any_of.is_empty() || any_of.any(|scope| identity.scopes.contains(scope)))
+        all_of.all(|scope| identity.has_scope(scope))
+            && (self.any_of.is_empty() || any_of.any(|scope| identity.has_scope(scope)))
     }
 }
 
@@ -93,7 +93,7 @@ fn evaluate(when: &tollgate_rules::Rule, identity: &Identity, asked: Asked<'_>) 
         method: asked.method.as_str(),
         path: &path,
         headers: asked.headers,
-        client: identity.client_id.as_deref(),
+        client: identity.client_id(),
     };
     match when.holds(&inputs) {
         Ok(true) => Ok(()),
@@ -111,7 +111,6 @@ mod tests {
     use tollgate_contract::{Access, DefaultAccess, PathMatch, RouteConfig, ScopesConfig};
 
     use super::*;
-    use crate::identity::{IdentityHeaders, Scopes};
 
     fn route(path: &str, issuers: &[&str], scope: &str, when: Option<&str>) -> RouteConfig {
         RouteConfig {
@@ -126,21 +125,11 @@ mod tests {
     }
 
     fn identity(issuer: &str, scope: &str, claims: &Value) -> Identity {
-        Identity {
-            issuer: issuer.into(),
-            subject: None,
-            client_id: Some("cli-1".into()),
-            scopes: Scopes::new([scope]),
-            expires_at: 0,
-            bound_to: None,
-            claims: claims.as_object().map(|claims| Arc::new(claims.clone())),
-            headers: IdentityHeaders {
-                subject: None,
-                client_id: None,
-                scopes: None,
-                issuer: HeaderValue::from_static("https://issuer.test"),
-            },
-        }
+        let mut identity = Identity::blank().with_scopes(&[scope]);
+        identity.issuer = issuer.into();
+        identity.claims = claims.as_object().map(|claims| Arc::new(claims.clone()));
+        identity.headers.client_id = Some(HeaderValue::from_static("cli-1"));
+        identity
     }
 
     fn outcome(routes: &[RouteConfig], path: &str, identity: &Identity) -> Result<(), String> {

@@ -113,7 +113,7 @@ impl Flight {
             reason: self.reason.map(Reason::as_str),
             route: self.observer.metrics.name(self.place),
             issuer: facts.identity.as_ref().map(|identity| &*identity.issuer),
-            client_id: facts.identity.as_ref().and_then(|identity| identity.client_id.as_deref()),
+            client_id: facts.identity.as_ref().and_then(|identity| identity.client_id()),
             duration_ms: millis(took),
             upstream_ms: self.upstream.map(millis),
             bytes_in: self.upload.as_ref().map_or(self.bytes_in, |upload| upload.bytes()),

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use tollgate_contract::Algorithm;
 
 use super::*;
-use crate::identity::{IdentityHeaders, Scopes};
 use crate::testkit::keys::KeyPair;
 use crate::testkit::proof::{Proof, thumbprint};
 
@@ -34,17 +33,8 @@ fn dpop(change: impl FnOnce(&mut IssuerConfig)) -> Dpop {
 }
 
 fn identity(bound_to: Option<&KeyPair>) -> Identity {
-    let issuer = HeaderValue::from_static("https://acme.okta.test/oauth2/default");
-    Identity {
-        issuer: "okta".into(),
-        subject: None,
-        client_id: None,
-        scopes: Scopes::default(),
-        expires_at: NOW + 600,
-        bound_to: bound_to.and_then(|key| Thumbprint::parse(&thumbprint(key))),
-        claims: None,
-        headers: IdentityHeaders { subject: None, client_id: None, scopes: None, issuer },
-    }
+    let bound_to = bound_to.and_then(|key| Thumbprint::parse(&thumbprint(key)));
+    Identity { expires_at: NOW + 600, bound_to, ..Identity::blank() }
 }
 
 fn at(seconds: u64) -> SystemTime {
