@@ -65,7 +65,6 @@ const BAD_SIGNATURE: Cell = Cell::Always(401, "bad_signature");
 const UNKNOWN_KEY: Cell = Cell::Asked(401, "unknown_key");
 const ENCRYPTED: Cell = Cell::Always(401, "encrypted_token");
 const MALFORMED: Cell = Cell::Always(401, "malformed_token");
-const WRONG_AUDIENCE: Cell = Cell::Always(401, "audience_mismatch");
 const WRONG_TYPE: Cell = Cell::Always(401, "wrong_token_type");
 const WRONG_TYPE_WHEN_ASKED: Cell = Cell::Asked(401, "wrong_token_type");
 
