@@ -132,6 +132,33 @@ async fn a_limit_is_no_outage() {
 }
 
 #[tokio::test]
+async fn a_queue_is_no_outage() {
+    let world = asking(lenient(Duration::from_secs(900)), 60_000).await;
+    assert_eq!(world.get(&sound(&world)).await.status, 200);
+    let revoked = sound(&world);
+    world.issuer.revoke(&revoked);
+    // The issuer answers, but late: more ask than may at once, and who comes last waits in vain.
+    world.issuer.fault(Endpoint::Introspect, Fault::Delay(Duration::from_secs(3)));
+    let before = world.issuer.hits(Endpoint::Introspect);
+    let others: Vec<String> = (0..20).map(|_| sound(&world)).collect();
+    let first = join_all(others.iter().map(|token| world.get(token)));
+    let late = async {
+        eventually("the issuer has its hands full", PATIENCE, || async {
+            let asked = world.issuer.hits(Endpoint::Introspect) - before;
+            if asked >= 12 { Ok(()) } else { Err(format!("{asked} questions")) }
+        })
+        .await;
+        world.get(&revoked).await
+    };
+    let (first, late) = tokio::join!(first, late);
+    for answer in first {
+        assert!(matches!(answer.verdict(), (200, _) | (503, "overloaded")), "{answer:?}");
+    }
+    assert!(matches!(late.verdict(), (401, "inactive") | (503, "overloaded")), "{late:?}");
+    assert_eq!(world.metric("tollgate_outage_acceptances_total{issuer=\"okta\"}").await, 0);
+}
+
+#[tokio::test]
 async fn the_issuers_last_word_counts_in_an_outage() {
     let world = World::start(FakeIssuer::start().await, ValidationMode::Introspection, |config| {
         config.issuers[0].introspection.on_outage = lenient(Duration::from_secs(900));

@@ -109,7 +109,6 @@ impl Bucket {
     /// Waits for the call's turn.
     pub(super) async fn admit(self: &Arc<Self>, call: Call) -> Result<Permit, IdpError> {
         let deadline = Instant::now() + LONGEST_WAIT;
-        let answers = lock(&self.state).answers();
         let mut place = None;
         loop {
             // Listening before asking: a turn that comes free in between is not missed.
@@ -122,9 +121,8 @@ impl Bucket {
             }
             place.get_or_insert_with(|| Place::take(self, call.lane));
             if timeout_at(deadline, turn).await.is_err() {
-                // Those before us wait for answers that do not come: that is an outage, not a crowd.
-                let silent = lock(&self.state).answers() == answers;
-                return Err(if silent { IdpError::Unreachable } else { refusal(Refused::Crowded, call) });
+                // A crowd, never an outage: whether the issuer answers, only a call that is made can say.
+                return Err(refusal(Refused::Crowded, call));
             }
         }
     }

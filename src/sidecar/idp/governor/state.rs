@@ -107,7 +107,6 @@ pub(super) struct State {
     paused: Cache<Payer, Instant>,
     waiting_trusted: usize,
     waiting_strangers: Vec<Peer>,
-    answers: u64,
 }
 
 impl State {
@@ -125,7 +124,6 @@ impl State {
             paused: Cache::new(MOST_PAUSED),
             waiting_trusted: 0,
             waiting_strangers: Vec::new(),
-            answers: 0,
         }
     }
 
@@ -182,7 +180,6 @@ impl State {
 
     /// The head of an answer is there. `dice` is in 0..1.
     pub(super) fn answered(&mut self, payer: Payer, answer: &Answer, now: Instant, dice: f64) {
-        self.answers += 1;
         let mut of_all = false;
         match (answer.rate, &mut self.share) {
             (Some(Rate::Concurrency), _) if answer.limited_for.is_some() => return self.too_many_at_once(now, dice),
@@ -225,11 +222,6 @@ impl State {
         let (trusted, strangers) = self.slots();
         let trusted_open = self.all.open() - self.strangers.open();
         (trusted.saturating_sub(trusted_open), strangers.saturating_sub(self.strangers.open()))
-    }
-
-    /// How many answers there were, ever.
-    pub(super) fn answers(&self) -> u64 {
-        self.answers
     }
 
     pub(super) fn read(&self, now: Instant) -> Reading {
