@@ -1,5 +1,6 @@
 //! What helps a sidecar and is no policy: it changes while pods run, in a ConfigMap of its own, outside the policy's
-//! hash. A sidecar without hints enforces the same policy, only with fewer calls to the issuer.
+//! hash. A sidecar without hints enforces the same policy, only with fewer calls to the issuer. Seeded keys are to be
+//! trusted as the policy is: until the first live fetch they verify tokens.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,10 +19,12 @@ pub struct Hints {
 pub struct IssuerHints {
     /// The issuer's name within the resource.
     pub name: String,
-    /// How many sidecars of the cluster share the issuer's rate-limit bucket, rounded up to a power of two.
+    /// How many sidecars of the cluster share the issuer's rate-limit bucket, rounded up to a power of two; none where the
+    /// sidecar makes no call that is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharers: Option<u32>,
-    /// Keys to start with while the issuer cannot be reached; they end with the first live fetch.
+    /// Keys to start with while the issuer cannot be reached; they end with the first live fetch. The operator writes none
+    /// yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<SeededKeys>,
 }

@@ -1,5 +1,6 @@
 //! Reads the hints file: what helps the sidecar and is no policy. Says what of it may be used; a file that cannot be read
-//! is as good as none, and reported. It never makes a policy stricter or laxer.
+//! is as good as none, and reported. It changes no rule, yet its keys verify tokens until the first live fetch: whoever can
+//! write the file can mint tokens for a sidecar that has fetched no keys yet.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
