@@ -4,28 +4,34 @@
 
 use cel::common::ast::{CallExpr, Expr as Syntax, IdedExpr, LiteralValue, SelectExpr, SourceInfo, operators};
 
-use crate::CompileError;
-use crate::eval::HIDDEN_HEADERS;
+use http::HeaderName;
+
 use crate::expr::{Binary, Expr, Loop};
 use crate::functions::{Function, OFFERED};
 use crate::parse::with_syntax;
 use crate::pattern::{MAX_AUTOMATA, Pattern};
 use crate::source::error_at;
 use crate::value::{List, Value};
+use crate::{CompileError, Rule};
 
 /// Most nodes: the memory of a rule, and what an element costs in a loop.
 const MAX_NODES: usize = 256;
 /// Deepest nesting; the evaluation is recursive and runs on a worker's stack.
 const MAX_DEPTH: usize = 32;
+/// Headers that carry credentials: nothing may turn on them.
+const CREDENTIALS: [&str; 4] = ["authorization", "cookie", "dpop", "proxy-authorization"];
+/// Headers that the sidecar alone sets, from claims that a rule sees too.
+const OURS: &str = "x-tollgate-";
 /// `claims.roles.exists(r, r.rights.exists(x, …))` and no further.
 const MAX_LOOPS: usize = 2;
 
 type Compiled<T> = Result<T, CompileError>;
 
-pub(crate) fn compile(source: &str) -> Compiled<Expr> {
+pub(crate) fn compile(source: &str) -> Compiled<Rule> {
     with_syntax(source, |syntax, info| {
-        let mut compiler = Compiler { source, info, nodes: 0, automata: 0, items: Vec::new() };
-        compiler.expr(syntax, 0)
+        let mut compiler = Compiler { source, info, nodes: 0, automata: 0, items: Vec::new(), headers: Vec::new() };
+        let expr = compiler.expr(syntax, 0)?;
+        Ok(Rule { expr, headers: compiler.headers })
     })
 }
 
@@ -37,6 +43,8 @@ struct Compiler<'a> {
     automata: usize,
     /// Names of the elements of the loops around, the innermost last.
     items: Vec<String>,
+    /// Those named so far.
+    headers: Vec<HeaderName>,
 }
 
 impl Compiler<'_> {
@@ -106,7 +114,7 @@ impl Compiler<'_> {
             };
         }
         if is_headers(operand) {
-            return Ok(Expr::Header(self.header_name(at, Expr::Literal(Value::made(field.as_str())))?));
+            return self.header(at, field).map(Expr::Header);
         }
         Ok(Expr::Member(self.boxed(operand, depth)?, field.as_str().into()))
     }
@@ -117,7 +125,7 @@ impl Compiler<'_> {
         };
         let SelectExpr { operand, field, .. } = select;
         if is_headers(operand) {
-            return Ok(Expr::HasHeader(self.header_name(at, Expr::Literal(Value::made(field.as_str())))?));
+            return self.header(at, field).map(Expr::HasHeader);
         }
         if is_request(operand) {
             return match field.as_str() {
@@ -134,12 +142,12 @@ impl Compiler<'_> {
         match (name.as_str(), target.as_deref(), args.as_slice()) {
             (operators::HAS, None, arguments) => self.has(at, arguments, depth),
             (operators::INDEX, None, [of, name]) if is_headers(of) => {
-                let compiled = self.expr(name, depth)?;
-                Ok(Expr::Header(self.header_name(name, compiled)?))
+                let written = self.written(name, "the name of a header")?;
+                self.header(name, written).map(Expr::Header)
             }
             (operators::IN, None, [name, of]) if is_headers(of) => {
-                let compiled = self.expr(name, depth)?;
-                Ok(Expr::HasHeader(self.header_name(name, compiled)?))
+                let written = self.written(name, "the name of a header")?;
+                self.header(name, written).map(Expr::HasHeader)
             }
             (operators::INDEX, None, [of, key]) => Ok(Expr::Index(self.boxed(of, depth)?, self.boxed(key, depth)?)),
             (operators::LOGICAL_NOT, None, [of]) => Ok(Expr::Not(self.boxed(of, depth)?)),
@@ -209,29 +217,39 @@ impl Compiler<'_> {
 
     /// A regular expression is compiled with the rule, so it must stand in it.
     fn pattern(&mut self, at: &IdedExpr) -> Compiled<Pattern> {
-        let Syntax::Literal(LiteralValue::String(pattern)) = &at.expr else {
-            return self.refuse(at, "the pattern of matches() must be written in the rule as text");
-        };
+        let pattern = self.written(at, "the pattern of matches()")?;
         let pattern = Pattern::compile(pattern, MAX_AUTOMATA - self.automata);
         let pattern = pattern.or_else(|message| self.refuse(at, message))?;
         self.automata += pattern.size();
         Ok(pattern)
     }
 
-    fn header_name(&self, at: &IdedExpr, name: Expr) -> Compiled<Box<Expr>> {
-        if let Expr::Literal(Value::Text(name)) = &name {
-            if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                return self.refuse(
-                    at,
-                    format!("header names are written in lower case here: {:?}", name.to_ascii_lowercase()),
-                );
-            }
-            if HIDDEN_HEADERS.contains(&&**name) {
-                return self
-                    .refuse(at, format!("the header {:?} carries credentials and is not shown to rules", &**name));
-            }
+    /// What a rule looks at is known before there is a request: the proxy lets no other spelling of it through.
+    fn header(&mut self, at: &IdedExpr, name: &str) -> Compiled<HeaderName> {
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self
+                .refuse(at, format!("header names are written in lower case here: {:?}", name.to_ascii_lowercase()));
         }
-        Ok(Box::new(name))
+        if CREDENTIALS.contains(&name) {
+            return self.refuse(at, format!("the header {name:?} carries credentials and is not shown to rules"));
+        }
+        if name.starts_with(OURS) {
+            return self
+                .refuse(at, format!("the header {name:?} is made from the token; use claims or request.client"));
+        }
+        let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
+            return self.refuse(at, format!("{name:?} is no name of a header"));
+        };
+        self.headers.push(header.clone());
+        Ok(header)
+    }
+
+    /// Text that must stand in the rule.
+    fn written<'s>(&self, at: &'s IdedExpr, what: &str) -> Compiled<&'s str> {
+        match &at.expr {
+            Syntax::Literal(LiteralValue::String(text)) => Ok(text.inner()),
+            _ => self.refuse(at, format!("{what} must be written in the rule as text")),
+        }
     }
 
     fn refuse<T>(&self, at: &IdedExpr, message: impl Into<String>) -> Compiled<T> {

@@ -1,16 +1,13 @@
 //! Evaluates a rule on a request, a bounded number of steps. `&&`, `||`, `all` and `exists` are CEL's: an operand that
 //! decides the result does so even beside one that fails. Pure; allocates only what the rule itself makes.
 
-use http::HeaderMap;
+use http::HeaderName;
 
 use crate::expr::{Binary, Expr, Loop};
-use crate::value::{List, Text, Value};
+use crate::value::{List, Text, Value, member};
 use crate::{EvaluationError, Inputs};
 
 type Outcome<'v> = Result<Value<'v>, EvaluationError>;
-
-/// Headers that carry credentials: nothing may turn on them.
-pub(crate) const HIDDEN_HEADERS: [&str; 4] = ["authorization", "cookie", "dpop", "proxy-authorization"];
 
 /// Bytes that are compared or copied in the time of one step.
 const BYTES_PER_STEP: usize = 64;
@@ -65,24 +62,18 @@ impl<'v> Evaluation<'v> {
             Expr::Path => Ok(Value::text(self.inputs.path)),
             Expr::Client => self.inputs.client.map(Value::text).ok_or(EvaluationError::Missing),
             Expr::HasClient => Ok(Value::Bool(self.inputs.client.is_some())),
-            Expr::Header(name) => {
-                let name = self.text(name, scope)?;
-                self.header(&name)?.ok_or(EvaluationError::Missing)
-            }
-            Expr::HasHeader(name) => match self.value(name, scope)? {
-                Value::Text(name) => Ok(Value::Bool(self.header(&name)?.is_some())),
-                other if other.is_scalar() => Ok(Value::Bool(false)),
-                _ => Err(EvaluationError::WrongType),
-            },
+            Expr::Header(name) => self.header(name)?.ok_or(EvaluationError::Missing),
+            Expr::HasHeader(name) => Ok(Value::Bool(self.header(name)?.is_some())),
             Expr::Item(level) => {
                 let at = std::iter::successors(scope, |scope| scope.outer).nth(*level);
                 at.map(|scope| scope.item.clone()).ok_or(EvaluationError::Missing)
             }
-            Expr::Member(of, name) => member(&self.value(of, scope)?, name)?.ok_or(EvaluationError::Missing),
-            Expr::Has(of, name) => Ok(Value::Bool(member(&self.value(of, scope)?, name)?.is_some())),
+            Expr::Member(of, name) => self.member(of, name, scope)?.ok_or(EvaluationError::Missing),
+            Expr::Has(of, name) => Ok(Value::Bool(self.member(of, name, scope)?.is_some())),
             Expr::Index(of, at) => {
                 let of = self.value(of, scope)?;
-                index(&of, &self.value(at, scope)?)
+                let at = self.value(at, scope)?;
+                index(&of, &at, &mut self.meter)
             }
             Expr::Not(of) => Ok(Value::Bool(!self.condition(of, scope)?)),
             Expr::Negate(of) => negate(&self.value(of, scope)?),
@@ -208,19 +199,28 @@ impl<'v> Evaluation<'v> {
         }))
     }
 
-    /// A header by its lower-case name; several of one name are joined as RFC 9110 section 5.2 says.
-    fn header(&mut self, name: &str) -> Result<Option<Value<'v>>, EvaluationError> {
-        let headers: &'v HeaderMap = self.inputs.headers;
-        if HIDDEN_HEADERS.contains(&name) || name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Ok(None);
+    fn member(
+        &mut self,
+        of: &'v Expr,
+        name: &str,
+        scope: Option<&Scope<'_, 'v>>,
+    ) -> Result<Option<Value<'v>>, EvaluationError> {
+        match self.value(of, scope)? {
+            Value::Map(members) => member(members, name, &mut self.meter),
+            _ => Err(EvaluationError::WrongType),
         }
+    }
+
+    /// A header; several of one name are joined as RFC 9110 section 5.2 says.
+    fn header(&mut self, name: &'v HeaderName) -> Result<Option<Value<'v>>, EvaluationError> {
+        self.meter.charge_bytes(name.as_str().len())?;
         let mut joined: Option<Text<'v>> = None;
-        for value in headers.get_all(name) {
-            // Bytes outside UTF-8 have no value in CEL.
-            let value = std::str::from_utf8(value.as_bytes()).map_err(|_| EvaluationError::WrongType)?;
+        for value in self.inputs.headers.get_all(name) {
             let before = joined.as_deref().map_or(0, str::len);
             self.meter.charge(1)?;
             self.meter.charge_bytes(before + value.len())?;
+            // Bytes outside UTF-8 have no value in CEL.
+            let value = std::str::from_utf8(value.as_bytes()).map_err(|_| EvaluationError::WrongType)?;
             joined = Some(match joined {
                 None => Text::Lent(value),
                 Some(before) => Text::Made([&*before, ", ", value].concat().into()),
@@ -243,16 +243,9 @@ fn elements(of: Value<'_>) -> Result<impl Iterator<Item = Value<'_>>, Evaluation
     Ok(items.chain(names))
 }
 
-fn member<'v>(of: &Value<'v>, name: &str) -> Result<Option<Value<'v>>, EvaluationError> {
-    match of {
-        Value::Map(members) => Ok(members.get(name).map(Value::of)),
-        _ => Err(EvaluationError::WrongType),
-    }
-}
-
-fn index<'v>(of: &Value<'v>, at: &Value<'v>) -> Outcome<'v> {
+fn index<'v>(of: &Value<'v>, at: &Value<'v>, meter: &mut Meter) -> Outcome<'v> {
     let found = match (of, at) {
-        (Value::Map(members), Value::Text(name)) => members.get(&**name).map(Value::of),
+        (Value::Map(members), Value::Text(name)) => member(members, name, meter)?,
         (Value::List(list), Value::Int(at)) => usize::try_from(*at).ok().and_then(|at| list.get(at)),
         (Value::List(list), Value::Uint(at)) => usize::try_from(*at).ok().and_then(|at| list.get(at)),
         (Value::List(list), Value::Double(at)) if *at >= 0.0 && at.fract() == 0.0 => list.get(*at as usize),
@@ -272,7 +265,7 @@ fn contains<'v>(of: &Value<'v>, value: &Value<'v>, meter: &mut Meter) -> Result<
             }
             Ok(false)
         }
-        (Value::Map(members), Value::Text(name)) => Ok(members.contains_key(&**name)),
+        (Value::Map(members), Value::Text(name)) => Ok(member(members, name, meter)?.is_some()),
         // What could be a key of some map is not one of this.
         (Value::Map(_), other) if other.is_scalar() => Ok(false),
         _ => Err(EvaluationError::WrongType),

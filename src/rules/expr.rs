@@ -1,5 +1,7 @@
 //! A rule after compilation: only what is offered can be expressed. Its depth and size are `compile`'s bounds.
 
+use http::HeaderName;
+
 use crate::functions::Function;
 use crate::pattern::Pattern;
 use crate::value::Value;
@@ -20,9 +22,9 @@ pub(crate) enum Expr {
     /// `has(request.client)`.
     HasClient,
     /// `request.headers['name']`.
-    Header(Box<Expr>),
+    Header(HeaderName),
     /// `'name' in request.headers`.
-    HasHeader(Box<Expr>),
+    HasHeader(HeaderName),
     /// The element that a loop is at; 0 is the innermost loop.
     Item(usize),
     /// `of.name`.

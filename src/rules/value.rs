@@ -47,6 +47,18 @@ pub(crate) enum List<'v> {
     Made(Arc<[Value<'v>]>),
 }
 
+/// A member by its name. Looking it up reads the name once for each halving of the map at most.
+pub(crate) fn member<'v>(
+    of: &'v Map<String, Json>,
+    name: &str,
+    meter: &mut Meter,
+) -> Result<Option<Value<'v>>, EvaluationError> {
+    let halvings = of.len().checked_ilog2().map_or(0, |halvings| halvings as usize);
+    meter.charge(halvings)?;
+    meter.charge_bytes((1 + halvings) * name.len())?;
+    Ok(of.get(name).map(Value::of))
+}
+
 impl<'v> List<'v> {
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -127,8 +139,8 @@ impl<'v> Value<'v> {
                     return Ok(false);
                 }
                 for (name, a) in *a {
-                    match b.get(name) {
-                        Some(b) if Value::of(a).equals(&Value::of(b), meter)? => {}
+                    match member(b, name, meter)? {
+                        Some(b) if Value::of(a).equals(&b, meter)? => {}
                         _ => return Ok(false),
                     }
                 }
