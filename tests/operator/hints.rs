@@ -8,6 +8,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tests::wait::eventually;
 use tollgate_api::OktaProtectedApi;
+use tollgate_api::types::ValidationMode;
 use tollgate_contract::Hints;
 
 use crate::kubelet;
@@ -23,8 +24,11 @@ async fn hints_follow_the_sidecars_that_share_a_limit_and_roll_no_pod() {
     shared_by(&scene, 1).await;
     let before = (scene.policies().await, generation(&scene).await);
 
-    // Another issuer's limit is not shared.
+    // Another issuer's limit is not shared, and who judges tokens by the issuer's keys draws on none.
     scene.create(&named(&scene, "carts", "https://other.test/oauth2/default", 9)).await;
+    let mut local = named(&scene, "lists", "https://okta.test/oauth2/lists", 9);
+    local.spec.issuers[0].validation = ValidationMode::Local;
+    scene.create(&local).await;
     scene.create(&named(&scene, "orders", "https://okta.test/oauth2/orders", 3)).await;
     shared_by(&scene, 4).await;
     scene.condition("Ready", "True", "Ready").await;

@@ -99,11 +99,8 @@ fn hints_map(api: &ValidatedApi, file: String) -> ConfigMap {
 }
 
 fn hints_file(api: &ValidatedApi, shares: &Shares) -> Result<String, serde_json::Error> {
-    let issuer = |issuer: &Issuer| IssuerHints {
-        name: issuer.name.clone(),
-        sharers: Some(shares.sharers(&issuer.url)),
-        keys: None,
-    };
+    let issuer =
+        |issuer: &Issuer| IssuerHints { name: issuer.name.clone(), sharers: shares.sharers(api, issuer), keys: None };
     serde_json::to_string_pretty(&Hints { issuers: api.issuers.iter().map(issuer).collect() })
 }
 
