@@ -1,5 +1,6 @@
 //! The token endpoint for callers, through the whole sidecar.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -7,9 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use serde_json::json;
 use tests::issuer::{Endpoint, FakeIssuer, Fault, Wire};
+use tests::wait::eventually;
 use tollgate_contract::ValidationMode;
 
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
@@ -225,6 +227,59 @@ async fn a_callers_own_limit_is_told_to_that_caller_and_stops_nobody_else() {
     assert!(again.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0));
     assert_eq!(world.issuer.hits(Endpoint::Token), asked);
     assert_eq!(world.post_token(&[("authorization", &other)], GRANT).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_refused_request_is_not_asked_again_at_once() {
+    let world = World::ready(ValidationMode::Local).await;
+    let no = json!({"error": "invalid_scope", "error_description": "No scopes."});
+    world.issuer.fault(Endpoint::Token, Fault::Answer(400, no.to_string()));
+    for _ in 0..20 {
+        let answer = world.post_token(&[("authorization", &basic("0oaCaller", "s3cret"))], GRANT).await;
+        assert_eq!((answer.status, &answer.body), (400, &no));
+    }
+    assert_eq!(world.issuer.hits(Endpoint::Token), 1);
+    world.issuer.mend();
+    let wider = format!("{GRANT}&scope=items%3Awrite");
+    let other = world.post_token(&[("authorization", &basic("0oaCaller", "s3cret"))], &wider).await;
+    assert_eq!(other.status, 200, "another request is another question");
+}
+
+#[tokio::test]
+async fn one_client_with_good_credentials_cannot_spend_what_others_need() {
+    let issuer = Arc::new(FakeIssuer::start().await);
+    issuer.limit(600, Duration::from_secs(60));
+    // Nothing is handed out twice.
+    issuer.lifetime(0);
+    let folder = tempfile::tempdir().expect("a folder");
+    let hints = folder.path().join("hints.json");
+    std::fs::write(&hints, json!({"issuers": [{"name": "okta", "sharers": 1}]}).to_string()).expect("a file");
+    let choose = |options: &mut tollgate_sidecar::Options| options.hints = hints;
+    let world = World::start_as(choose, Arc::clone(&issuer), ValidationMode::LocalAndIntrospection, |config| {
+        config.issuers[0].introspection.cache_millis = 50;
+    })
+    .await;
+    world.await_ready().await;
+    let known = issuer.active(&issuer.token());
+    assert_eq!(world.get(&known).await.status, 200);
+    let greedy = basic("0oaCaller", "s3cret");
+    let mut turned_away = 0;
+    for _ in 0..160 {
+        let answer = world.post_token(&[("authorization", &greedy)], GRANT).await;
+        assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+        turned_away += u32::from(answer.status == 503);
+    }
+    // An eighth of a quarter of 600; the first call was a stranger's.
+    assert_eq!((issuer.hits(Endpoint::Token), turned_away), (19, 160 - 19));
+    issuer.client("0oaOther", &["other-secret"]);
+    assert_eq!(world.post_token(&[("authorization", &basic("0oaOther", "other-secret"))], GRANT).await.status, 200);
+    let asked = issuer.hits(Endpoint::Introspect);
+    eventually("the known token is asked about again", PATIENCE, || async {
+        assert_eq!(world.get(&known).await.status, 200);
+        if issuer.hits(Endpoint::Introspect) > asked { Ok(()) } else { Err("its answer is fresh") }
+    })
+    .await;
+    assert_eq!(world.get(&issuer.active(&issuer.token())).await.status, 200);
 }
 
 #[tokio::test]

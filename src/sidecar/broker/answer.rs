@@ -77,6 +77,11 @@ impl Refusal {
         self.error == "invalid_client"
     }
 
+    /// Whether the issuer said no to the request itself: asked the same again at once, it says the same.
+    pub(super) fn is_the_issuers(&self) -> bool {
+        self.status.is_client_error() && self.status != StatusCode::TOO_MANY_REQUESTS
+    }
+
     #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status

@@ -1,5 +1,5 @@
-//! Which tokens may be handed out again: only to who sends exactly the same credentials for the same scopes, not for
-//! long, and not once the token was seen inactive. Secrets are kept only as a keyed digest.
+//! Which answers may be given again: only to who sends exactly the same credentials for the same scopes, not for long, and
+//! no token that was seen inactive. Secrets are kept only as a keyed digest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use quick_cache::sync::Cache;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::answer::Token;
+use super::answer::{Refusal, Token};
 use super::request::{Credentials, TokenRequest};
 use crate::idp::Fate;
 
@@ -21,6 +21,12 @@ const CAPACITY: usize = 4096;
 /// administrator changes takes effect at the next request to the issuer.
 const PART_OF_LIFE: f64 = 0.8;
 const LONGEST_REUSE: Duration = Duration::from_secs(5 * 60);
+
+/// A refusal is given again for as long as a client that tries and tries hardly notices, and its user who mends it neither.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
+
+/// Refusals take half a KiB; beyond that, one is asked for again.
+const MOST_REFUSALS: usize = 1024;
 
 /// Names a request with all that shapes its token, the secret included.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,18 +58,20 @@ impl Issued {
     }
 }
 
-/// Tokens by request.
+/// Tokens and refusals by request.
 pub(super) struct TokenCache {
     /// Random and of this process only: without it a digest cannot be tried against guessed secrets.
     key: Key,
     tokens: Cache<RequestDigest, Arc<Issued>>,
+    /// With when each was given.
+    refusals: Cache<RequestDigest, (Refusal, Instant)>,
 }
 
 impl TokenCache {
     /// `None` when the system gives no random numbers.
     pub(super) fn new() -> Option<Self> {
         let key = Key::generate(HMAC_SHA256, &SystemRandom::new()).ok()?;
-        Some(Self { key, tokens: Cache::new(CAPACITY) })
+        Some(Self { key, tokens: Cache::new(CAPACITY), refusals: Cache::new(MOST_REFUSALS) })
     }
 
     /// The digest of everything that shapes the token.
@@ -90,18 +98,26 @@ impl TokenCache {
         bytes
     }
 
-    pub(super) fn find(&self, request: &RequestDigest, now: Instant) -> Option<Arc<Issued>> {
-        let issued = self.tokens.get(request)?;
-        if issued.may_be_reused(now) {
-            return Some(issued);
+    pub(super) fn find(&self, request: &RequestDigest, now: Instant) -> Option<Result<Arc<Issued>, Refusal>> {
+        if let Some(issued) = self.tokens.get(request) {
+            if issued.may_be_reused(now) {
+                return Some(Ok(issued));
+            }
+            self.tokens.remove(request);
         }
-        self.tokens.remove(request);
+        let (refusal, given_at) = self.refusals.get(request)?;
+        if now.duration_since(given_at) < REFUSED_FOR {
+            return Some(Err(refusal));
+        }
+        self.refusals.remove(request);
         None
     }
 
-    pub(super) fn remember(&self, request: RequestDigest, issued: Arc<Issued>, now: Instant) {
-        if issued.may_be_reused(now) {
-            self.tokens.insert(request, issued);
+    pub(super) fn remember(&self, request: RequestDigest, answer: &Result<Arc<Issued>, Refusal>, now: Instant) {
+        match answer {
+            Ok(issued) if issued.may_be_reused(now) => self.tokens.insert(request, Arc::clone(issued)),
+            Err(refusal) if refusal.is_the_issuers() => self.refusals.insert(request, (refusal.clone(), now)),
+            Ok(_) | Err(_) => {}
         }
     }
 }
@@ -118,6 +134,8 @@ fn parts(credentials: &Credentials) -> [&[u8]; 3] {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
 
     fn issued(expires_in: Option<u64>, asked_at: Instant) -> Arc<Issued> {
@@ -180,9 +198,33 @@ mod tests {
         let (now, request) = (Instant::now(), cache.digest(&body("a", "b", "items")));
         let token = Token { access_token: "t".into(), token_type: "Bearer".into(), scope: None, expires_in: Some(60) };
         let issued = Issued { token, asked_at: now, fate: tokens.register("t") };
-        cache.remember(request, Arc::new(issued), now);
+        cache.remember(request, &Ok(Arc::new(issued)), now);
         assert!(cache.find(&request, now).is_some());
         tokens.mark_inactive(&crate::idp::TokenDigest::of(b"t"));
         assert!(cache.find(&request, now).is_none());
+    }
+
+    #[test]
+    fn a_refusal_of_the_issuers_is_given_again_for_a_moment_and_a_failure_is_not() {
+        let (cache, now) = (TokenCache::new().unwrap(), Instant::now());
+        let request = cache.digest(&body("a", "b", "items"));
+        for (status, again) in [(400, true), (401, true), (403, true), (429, false), (503, false)] {
+            let cache = TokenCache::new().unwrap();
+            let refusal = Refusal::new(StatusCode::from_u16(status).unwrap(), "invalid_scope", "No.");
+            cache.remember(request, &Err(refusal.clone()), now);
+            let found = cache.find(&request, now + REFUSED_FOR / 2).map(|answer| answer.err());
+            assert_eq!(found, again.then_some(Some(refusal)), "{status}");
+            assert!(cache.find(&request, now + REFUSED_FOR).is_none());
+        }
+    }
+
+    #[test]
+    fn a_million_refusals_leave_the_table_at_its_bound() {
+        let (cache, now) = (TokenCache::new().unwrap(), Instant::now());
+        let refused = Err(Refusal::new(StatusCode::UNAUTHORIZED, "invalid_client", "No."));
+        for number in 0..1_000_000 {
+            cache.remember(cache.digest(&body("a", &number.to_string(), "items")), &refused, now);
+        }
+        assert!(cache.refusals.len() <= MOST_REFUSALS);
     }
 }

@@ -92,8 +92,8 @@ impl Broker {
     async fn token(&self, parts: &Parts, body: &[u8], from: IpAddr) -> Result<(Arc<Issued>, &'static str), Refusal> {
         let request = TokenRequest::parse(parts, body, &self.config)?;
         let digest = self.tokens.digest(&request);
-        if let Some(issued) = self.tokens.find(&digest, Instant::now()) {
-            return Ok((issued, "cached"));
+        if let Some(answer) = self.tokens.find(&digest, Instant::now()) {
+            return Ok((answer?, "cached"));
         }
         let work = || {
             let (issuer, tokens, proven) =
@@ -109,15 +109,16 @@ impl Broker {
                     Err(refusal) if refusal.refuses_credentials() => proven.forget(&credentials),
                     Err(_) => {}
                 }
-                let mut token = answer?;
-                // RFC 6749 section 5.1: an issuer may leave out a scope that is the one asked for.
-                if token.scope.is_none() && !request.scope.is_empty() {
-                    token.scope = Some(request.scope);
-                }
-                let fate = issuer.issued().register(token.access_token.expose_secret());
-                let issued = Arc::new(Issued { token, asked_at, fate });
-                tokens.remember(digest, Arc::clone(&issued), Instant::now());
-                Ok(issued)
+                let answer = answer.map(|mut token| {
+                    // RFC 6749 section 5.1: an issuer may leave out a scope that is the one asked for.
+                    if token.scope.is_none() && !request.scope.is_empty() {
+                        token.scope = Some(request.scope);
+                    }
+                    let fate = issuer.issued().register(token.access_token.expose_secret());
+                    Arc::new(Issued { token, asked_at, fate })
+                });
+                tokens.remember(digest, &answer, Instant::now());
+                answer
             }
         };
         Ok((self.flights.run(digest, work).await?, "issued"))

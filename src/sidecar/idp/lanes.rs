@@ -32,7 +32,9 @@ impl From<IpAddr> for Peer {
 /// Which part of our calls a call belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Known or sound: no flood gets here.
+    /// A question about a token that was seen good: nobody is to lose what works.
+    Known,
+    /// A sound token, or credentials that were seen good: no flood of made-up ones gets here.
     Trusted,
     /// The same while the issuer does not answer: to see whether it does again.
     Probe,
@@ -44,7 +46,7 @@ impl Lane {
     /// The word for metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Trusted | Self::Probe => "trusted",
+            Self::Known | Self::Trusted | Self::Probe => "trusted",
             Self::Stranger(_) => "stranger",
         }
     }

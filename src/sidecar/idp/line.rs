@@ -67,6 +67,7 @@ impl Line {
         errand: impl AsyncFnOnce(&Turn<'_>) -> Result<T, IdpError>,
     ) -> Result<T, IdpError> {
         let (trusted, lane) = match standing {
+            Standing::Known if payer == Payer::Own => (true, Lane::Known),
             Standing::Known | Standing::Sound => (true, Lane::Trusted),
             Standing::Stranger(address) => (false, Lane::Stranger(address.into())),
         };

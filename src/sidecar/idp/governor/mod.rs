@@ -174,7 +174,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = lock(&self.bucket.state);
-        state.end(self.call.lane, self.counted, Instant::now());
+        state.end(self.call, self.counted, Instant::now());
         let free = state.free_slots();
         drop(state);
         self.bucket.wake(free);

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::headers::{MOMENT, Rate};
 use super::share::Share;
 use super::window::Window;
+use crate::idp::digest::TokenDigest;
 use crate::idp::lanes::{Lane, Payer, Peer};
 
 /// The part of our share that strangers may use, and the part of what trusted calls leave over: where those use nearly
@@ -18,6 +19,11 @@ const STRANGERS_PART_OF_REST: f64 = 0.5;
 
 /// One address may use half of what strangers may, so that another always finds the other half.
 const PEERS_OF_STRANGERS: usize = 2;
+
+/// Questions about known tokens find this part of the share whatever all others ask, and of those no caller's client may
+/// use more than the same part: one of many, with good credentials, must not end what works for the rest.
+const KEPT_FOR_KNOWN: f64 = 0.125;
+const CALLERS_PART: f64 = 0.125;
 
 /// Trusted calls use at most half of the share in a quarter of a window: calls at different times show what others use.
 const BURST_PART: f64 = 0.5;
@@ -97,6 +103,8 @@ pub(super) struct State {
     share: Option<Share>,
     all: Window<()>,
     strangers: Window<Peer>,
+    /// Calls that callers' clients pay for.
+    callers: Window<TokenDigest>,
     /// Trusted calls of a quarter of a window.
     burst: Window<()>,
     ceiling: usize,
@@ -116,6 +124,7 @@ impl State {
             share: metered.then(|| Share::new(window)),
             all: Window::new(window),
             strangers: Window::new(window),
+            callers: Window::new(window),
             burst: Window::new(window / BURST_OF_WINDOW),
             ceiling: MOST_IN_FLIGHT,
             smooth: 0,
@@ -145,15 +154,18 @@ impl State {
             return Err(Refused::Limited(until - now));
         }
         if self.share.is_some() {
-            self.keeps_to_share(call.lane, now).map_err(Refused::OverShare)?;
+            self.keeps_to_share(call, now).map_err(Refused::OverShare)?;
             if !self.has_slot(call.lane) {
                 return if queued || self.may_queue(call.lane) { Ok(Turn::Wait) } else { Err(Refused::Crowded) };
             }
         }
         self.all.begin(());
+        if let Payer::Caller(client) = call.payer {
+            self.callers.begin(client);
+        }
         match call.lane {
             Lane::Stranger(peer) => self.strangers.begin(peer),
-            Lane::Trusted | Lane::Probe => self.burst.begin(()),
+            Lane::Known | Lane::Trusted | Lane::Probe => self.burst.begin(()),
         }
         Ok(Turn::Now)
     }
@@ -162,7 +174,7 @@ impl State {
     pub(super) fn queue(&mut self, lane: Lane) {
         match lane {
             Lane::Stranger(peer) => self.waiting_strangers.push(peer),
-            Lane::Trusted | Lane::Probe => self.waiting_trusted += 1,
+            Lane::Known | Lane::Trusted | Lane::Probe => self.waiting_trusted += 1,
         }
     }
 
@@ -174,7 +186,7 @@ impl State {
                     self.waiting_strangers.swap_remove(at);
                 }
             }
-            Lane::Trusted | Lane::Probe => self.waiting_trusted = self.waiting_trusted.saturating_sub(1),
+            Lane::Known | Lane::Trusted | Lane::Probe => self.waiting_trusted = self.waiting_trusted.saturating_sub(1),
         }
     }
 
@@ -205,15 +217,19 @@ impl State {
     }
 
     /// The call has ended; `counted` unless it surely never reached the issuer.
-    pub(super) fn end(&mut self, lane: Lane, counted: bool, now: Instant) {
+    pub(super) fn end(&mut self, call: Call, counted: bool, now: Instant) {
         self.all.end((), counted, now);
-        match lane {
+        if let Payer::Caller(client) = call.payer {
+            self.callers.end(client, counted, now);
+        }
+        match call.lane {
             Lane::Stranger(peer) => self.strangers.end(peer, counted, now),
-            Lane::Trusted | Lane::Probe => self.burst.end((), counted, now),
+            Lane::Known | Lane::Trusted | Lane::Probe => self.burst.end((), counted, now),
         }
         // Nobody may ask for a while: what has left the windows is let go now.
         self.all.used(now);
         self.strangers.used(now);
+        self.callers.used(now);
         self.burst.used(now);
     }
 
@@ -234,21 +250,24 @@ impl State {
         }
     }
 
-    fn keeps_to_share(&mut self, lane: Lane, now: Instant) -> Result<(), Duration> {
+    fn keeps_to_share(&mut self, call: Call, now: Instant) -> Result<(), Duration> {
         let Some(share) = &self.share else { return Ok(()) };
         if let Some(left) = share.is_exhausted(self.all.open(), now) {
             return Err(left);
         }
         let used = self.all.used(now);
         let Some(rate) = share.rate(now) else { return Ok(()) };
-        match lane {
-            Lane::Trusted => {
-                self.all.has_room(rate, now)?;
-                self.burst.has_room((rate * BURST_PART).max(1.0), now)
-            }
+        if let Payer::Caller(client) = call.payer {
+            // Whole calls: one may always be a client's.
+            self.callers.has_room_for(client, ((rate * CALLERS_PART) as usize).max(1), now)?;
+        }
+        let open = rate * (1.0 - KEPT_FOR_KNOWN);
+        match call.lane {
+            Lane::Known => self.has_room_for_trusted(rate, now),
+            Lane::Trusted => self.has_room_for_trusted(open, now),
             Lane::Probe => self.all.has_room(rate * PROBES_PART, now),
             Lane::Stranger(peer) => {
-                self.all.has_room(rate, now)?;
+                self.all.has_room(open, now)?;
                 let trusted = used - self.strangers.used(now);
                 let rest = (rate - trusted as f64) * STRANGERS_PART_OF_REST;
                 let part = rest.min(rate * STRANGERS_PART);
@@ -258,6 +277,11 @@ impl State {
                 self.strangers.has_room_for(peer, peers, now)
             }
         }
+    }
+
+    fn has_room_for_trusted(&mut self, rate: f64, now: Instant) -> Result<(), Duration> {
+        self.all.has_room(rate, now)?;
+        self.burst.has_room((rate * BURST_PART).max(1.0), now)
     }
 
     /// Slots of trusted calls and of strangers'. Apart, so that neither waits for the other; one each until the first
@@ -273,7 +297,7 @@ impl State {
     fn has_slot(&self, lane: Lane) -> bool {
         let (trusted, strangers) = self.free_slots();
         match lane {
-            Lane::Trusted => trusted > 0,
+            Lane::Known | Lane::Trusted => trusted > 0,
             // Calls that hang are why there are probes: they do not keep one from starting.
             Lane::Probe => true,
             Lane::Stranger(peer) => {
@@ -284,7 +308,7 @@ impl State {
 
     fn may_queue(&self, lane: Lane) -> bool {
         match lane {
-            Lane::Trusted | Lane::Probe => self.waiting_trusted < TRUSTED_QUEUE,
+            Lane::Known | Lane::Trusted | Lane::Probe => self.waiting_trusted < TRUSTED_QUEUE,
             Lane::Stranger(peer) => {
                 let same = self.waiting_strangers.iter().filter(|waiting| **waiting == peer).count();
                 self.waiting_strangers.len() < STRANGERS_QUEUE && same < STRANGERS_QUEUE / PEERS_OF_STRANGERS

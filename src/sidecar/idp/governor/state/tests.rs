@@ -7,7 +7,8 @@ use crate::idp::digest::TokenDigest;
 use crate::idp::governor::headers::WindowRate;
 
 const MINUTE: Duration = Duration::from_secs(60);
-const OWN: Call = Call { lane: Lane::Trusted, payer: Payer::Own };
+const OWN: Call = Call { lane: Lane::Known, payer: Payer::Own };
+const SOUND: Call = Call { lane: Lane::Trusted, payer: Payer::Own };
 const PROBE: Call = Call { lane: Lane::Probe, payer: Payer::Own };
 
 fn peer(number: u32) -> Peer {
@@ -50,7 +51,7 @@ fn calls(state: &mut State, call: Call, now: Instant) -> (usize, Result<Turn, Re
             Ok(Turn::Now) => {}
             other => return (made, other),
         }
-        state.end(call.lane, true, now);
+        state.end(call, true, now);
         made += 1;
         assert!(made < 100_000, "there is no bound");
     }
@@ -86,7 +87,7 @@ fn without_a_named_limit_only_calls_in_flight_are_bounded() {
     state.answered(Payer::Own, &good(None), now, 0.0);
     for _ in 0..5_000 {
         assert_eq!(state.ask(OWN, false, now), Ok(Turn::Now));
-        state.end(OWN.lane, true, now);
+        state.end(OWN, true, now);
     }
     let strangers = STRANGERS_IN_FLIGHT;
     assert_eq!(begin(&mut state, OWN, now), (MOST_IN_FLIGHT - strangers, Ok(Turn::Wait)));
@@ -106,6 +107,37 @@ fn trusted_calls_may_use_the_whole_share_and_no_more() {
 }
 
 #[test]
+fn whatever_others_ask_an_eighth_of_the_share_is_kept_for_known_tokens() {
+    for others in [SOUND, stranger(1), caller("0oa1")] {
+        let now = Instant::now();
+        let mut state = knowing(600, now);
+        // All others together use what they may, at once and later.
+        let others = |state: &mut State, now| {
+            let all = [others, SOUND].into_iter().chain((0..100).map(stranger));
+            all.map(|call| calls(state, call, now).0).sum::<usize>()
+        };
+        let later = now + MINUTE / 4;
+        let at_once = others(&mut state, now);
+        let known_at_once = calls(&mut state, OWN, now).0;
+        let in_all = at_once + others(&mut state, later);
+        let known = known_at_once + calls(&mut state, OWN, later).0;
+        assert!(in_all <= 131 && known >= 18, "{in_all} of others, {known} of known tokens");
+        assert!(known_at_once >= 9, "half of it at once: {known_at_once}");
+    }
+}
+
+#[test]
+fn one_callers_client_gets_an_eighth_of_the_share_and_no_other_pays_for_it() {
+    let now = Instant::now();
+    let mut state = knowing(600, now);
+    assert_eq!(calls(&mut state, caller("0oaGreedy"), now), (18, Err(Refused::OverShare(MINUTE))));
+    assert_eq!(calls(&mut state, caller("0oaOther"), now).0, 18);
+    assert_eq!(calls(&mut state, caller("0oaGreedy"), now + MINUTE).0, 18);
+    let mut small = knowing(8, now);
+    assert_eq!(calls(&mut small, caller("0oaGreedy"), now).0, 1, "one is always a client's");
+}
+
+#[test]
 fn strangers_get_a_quarter_of_the_share_and_one_address_half_of_that() {
     let now = Instant::now();
     let mut state = knowing(600, now);
@@ -119,12 +151,12 @@ fn strangers_get_a_quarter_of_the_share_and_one_address_half_of_that() {
 
 #[test]
 fn strangers_get_the_less_the_more_the_trusted_use() {
-    for (trusted, strangers) in [(0, 37), (75, 37), (100, 25), (140, 5), (149, 0), (150, 0)] {
+    for (trusted, strangers) in [(0, 37), (75, 37), (100, 25), (140, 0), (149, 0), (150, 0)] {
         let now = Instant::now();
         let mut state = knowing(600, now);
         let now = (0..trusted).fold(now, |now, _| {
             assert_eq!(state.ask(OWN, false, now), Ok(Turn::Now));
-            state.end(OWN.lane, true, now);
+            state.end(OWN, true, now);
             now + Duration::from_millis(201)
         });
         let made: usize = (0..100).map(|number| calls(&mut state, stranger(number), now).0).sum();
@@ -145,13 +177,13 @@ fn a_flood_of_strangers_leaves_the_slots_and_the_share_of_the_trusted_alone() {
             if state.ask(stranger(number), false, now) == Ok(Turn::Now) {
                 strangers += 1;
                 if strangers % 2 == 0 {
-                    state.end(stranger(number).lane, true, now);
+                    state.end(stranger(number), true, now);
                 }
             }
         }
         assert_eq!(state.ask(OWN, false, now), Ok(Turn::Now), "at {second} s");
         if second > 1 {
-            state.end(OWN.lane, true, now);
+            state.end(OWN, true, now);
         }
     }
     assert!(state.strangers.used(now) <= 38 && state.waiting_strangers.is_empty());
@@ -164,7 +196,7 @@ fn a_share_too_small_for_a_call_a_minute_still_lets_one_through_now_and_then() {
     state.divide(Some(150));
     assert_eq!(calls(&mut state, OWN, now), (1, Err(Refused::OverShare(2 * MINUTE))));
     assert_eq!(calls(&mut state, OWN, now + 2 * MINUTE).0, 1);
-    assert_eq!(calls(&mut state, stranger(1), now + 4 * MINUTE).0, 1);
+    assert_eq!(calls(&mut state, stranger(1), now + 5 * MINUTE).0, 1);
 }
 
 #[test]
@@ -212,10 +244,10 @@ fn one_callers_own_429_stops_that_caller_alone() {
         assert_eq!(state.ask(one, false, now), Err(Refused::Limited(Duration::from_secs(30))));
         for call in [other, OWN, stranger(1)] {
             assert_eq!(state.ask(call, false, now), Ok(Turn::Now));
-            state.end(call.lane, false, now);
+            state.end(call, false, now);
         }
         assert_eq!(state.ask(one, false, now + Duration::from_secs(30)), Ok(Turn::Now));
-        state.end(one.lane, false, now);
+        state.end(one, false, now);
     }
 }
 
@@ -237,7 +269,7 @@ fn too_many_at_once_halves_the_calls_in_flight_and_pauses_for_a_moment() {
     // All twelve are refused together: that is one sign, not twelve.
     for _ in 0..12 {
         state.answered(Payer::Own, &limited(Some(Rate::Concurrency)), now, 0.5);
-        state.end(OWN.lane, true, now);
+        state.end(OWN, true, now);
     }
     assert_eq!(state.share.as_ref().unwrap().limit().unwrap().0, 600, "the limit is not learned as zero");
     assert_eq!(state.ask(OWN, false, now), Err(Refused::Limited(Duration::from_millis(1_500))));
@@ -302,7 +334,7 @@ fn a_million_clients_and_addresses_leave_the_tables_small() {
         let client = caller(&number.to_string());
         state.answered(client.payer, &limited(told(300, 0)), now, 0.0);
         if state.ask(stranger(number), false, now) == Ok(Turn::Now) {
-            state.end(stranger(number).lane, true, now);
+            state.end(stranger(number), true, now);
         }
     }
     assert!(state.paused.len() <= MOST_PAUSED);
@@ -371,7 +403,7 @@ fn ten_sidecars_that_all_want_too_much_stay_within_a_quarter_of_the_limit() {
             let done = answer.filter(|_| *back <= now);
             if let Some(answer) = done {
                 sidecars[*sidecar].answered(Payer::Own, &answer, now, 0.5);
-                sidecars[*sidecar].end(Lane::Trusted, true, now);
+                sidecars[*sidecar].end(OWN, true, now);
             }
             done.is_none()
         });
@@ -408,7 +440,7 @@ fn with_an_org_that_uses_most_of_the_limit_itself_nobody_is_refused() {
             let answer = server.take(now);
             assert_eq!(answer.limited_for, None, "never one of ours");
             sidecar.answered(Payer::Own, &answer, now, 0.5);
-            sidecar.end(Lane::Trusted, true, now);
+            sidecar.end(OWN, true, now);
             made += 1;
         }
     }
