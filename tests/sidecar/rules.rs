@@ -4,8 +4,10 @@
 use http::Method;
 use serde_json::json;
 use tests::issuer::FakeIssuer;
+use tests::upstream::{Upstream, ok};
 use tollgate_contract::{Access, IssuerConfig, PathMatch, RouteConfig, ScopesConfig, SidecarConfig, ValidationMode};
 
+use crate::scene::{Scene, items};
 use crate::world::{Answer, World};
 
 fn route(path: &str, scopes: &[&str], issuers: &[&str], when: Option<&str>) -> RouteConfig {
@@ -72,6 +74,42 @@ async fn a_rule_is_evaluated_on_every_request_of_a_remembered_token() {
         assert_eq!(send(&world, &token, Method::GET, "/r/ada", "blue").await.verdict(), DENIED, "{groups}");
     }
     assert_eq!(world.app_hits(), 4);
+}
+
+/// What the app does not get, or gets from somebody else, decides nothing.
+#[tokio::test]
+async fn a_rule_sees_the_headers_that_the_app_gets() {
+    let (issuer, app) = (FakeIssuer::start().await, Upstream::start(|_| ok("")).await);
+    let mut config = items(app.port(), &issuer);
+    let route = |name: &str, when: Option<&str>| json!({"name": name, "path": {"prefix": format!("/{name}")}, "access": "Authenticated", "when": when});
+    config["routes"] = json!([
+        route("tenant", Some("request.headers['x-tenant'] == claims.tenant")),
+        route("nobody", Some("!('x-tenant' in request.headers)")),
+        route("secure", Some("request.headers['x-forwarded-proto'] == 'https'")),
+        route("near", Some("request.headers['x-forwarded-for'] == '10.0.0.1'")),
+        route("other", None),
+    ]);
+    let scene = Scene::ready(&config).await;
+    let bearer = format!("authorization: Bearer {}", issuer.token().claim("tenant", json!("blue")).signed());
+    for (path, headers, status) in [
+        ("/tenant", &["x-tenant: blue"][..], 200),
+        ("/tenant", &["x-tenant: blue", "connection: X-Tenant"], 403),
+        ("/nobody", &["x-tenant: blue", "connection: x-tenant"], 200),
+        ("/tenant", &["x_tenant: blue"], 403),
+        ("/tenant", &["x-tenant: blue", "x_tenant: red"], 200),
+        ("/nobody", &["x_tenant: red"], 200),
+        ("/other", &["x_tenant: red"], 200),
+        ("/secure", &["x-forwarded-proto: https"], 200),
+        ("/secure", &["x-forwarded-proto: https", "x-forwarded-proto: http"], 403),
+        ("/near", &["x-forwarded-for: 10.0.0.1"], 403),
+    ] {
+        let (head, _) = scene.get(path, &[headers, &[bearer.as_str()]].concat()).await;
+        assert_eq!(head.status(), status, "{path} {headers:?}");
+        if status == 200 {
+            let second = app.last().head.header("x_tenant").map(str::to_owned);
+            assert_eq!(second.as_deref(), (path == "/other").then_some("red"), "{path} {headers:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -81,17 +81,20 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
-/// Makes a request's headers what the app may see. `host` is the authority that the caller asked for.
-pub(crate) fn for_app(
+/// Makes a request's headers what the app may see. `host` is the authority that the caller asked for, `read` what rules
+/// turn on: it comes in no second spelling.
+pub(crate) fn for_app<'r>(
     headers: &mut HeaderMap,
     host: HeaderValue,
     peer: &Peer,
     request_id: &HeaderValue,
     identity: Option<&IdentityHeaders>,
+    read: &(impl Iterator<Item = &'r HeaderName> + Clone),
 ) {
+    let is_misspelt = |name: &str| read.clone().any(|read| name != read && resembles(name, read.as_str()));
     let wants_trailers = headers.get_all(header::TE).iter().any(|te| lists(te, "trailers"));
     remove_named_by_connection(headers);
-    remove_where(headers, |name| is_hop_by_hop(name) || is_untrusted(name));
+    remove_where(headers, |name| is_hop_by_hop(name) || is_untrusted(name) || is_misspelt(name));
     // At once what the lines below add, so that the map grows once.
     headers.reserve(10);
     if wants_trailers {
@@ -201,8 +204,8 @@ fn is_odd(name: &str) -> bool {
 
 /// Whether two lower-case names are the same when every character that is no letter or digit counts as `-`.
 fn resembles(name: &str, known: &str) -> bool {
-    name.len() == known.len()
-        && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (b == b'-' && !a.is_ascii_alphanumeric()))
+    let is_mark = |byte: u8| !byte.is_ascii_alphanumeric();
+    name.len() == known.len() && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (is_mark(a) && is_mark(b)))
 }
 
 /// Appends to a comma-separated list in one line; without an earlier value nothing is allocated.
@@ -261,9 +264,18 @@ mod tests {
     }
 
     fn forwarded(pairs: &[(&'static str, &'static str)], identity: Option<&IdentityHeaders>) -> HeaderMap {
+        read_and_forwarded(pairs, identity, &[])
+    }
+
+    fn read_and_forwarded(
+        pairs: &[(&'static str, &'static str)],
+        identity: Option<&IdentityHeaders>,
+        read: &[HeaderName],
+    ) -> HeaderMap {
         let mut headers = map(pairs);
         let peer = Peer::new("10.0.0.7".parse().unwrap());
-        for_app(&mut headers, HeaderValue::from_static("api.test"), &peer, &HeaderValue::from_static("id1"), identity);
+        let (host, id) = (HeaderValue::from_static("api.test"), HeaderValue::from_static("id1"));
+        for_app(&mut headers, host, &peer, &id, identity, &read.iter());
         headers
     }
 
@@ -316,6 +328,21 @@ mod tests {
             (&headers["sec_ch_ua"], &headers["x-tollgates"], &headers["x-toll-gate"]),
             (&HeaderValue::from_static("1"), &HeaderValue::from_static("2"), &HeaderValue::from_static("3"))
         );
+    }
+
+    #[test]
+    fn what_a_rule_reads_comes_in_no_other_spelling() {
+        let given = [("x-tenant", "1"), ("X_Tenant", "2"), ("x.tenant", "3"), ("xtenant", "4"), ("x_other", "5")];
+        let left = |read: &[&'static str]| {
+            let read: Vec<_> = read.iter().copied().map(HeaderName::from_static).collect();
+            let headers = read_and_forwarded(&given, None, &read);
+            let left = given.iter().filter(|(_, value)| headers.values().any(|left| left == value));
+            left.map(|(name, _)| *name).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&[]), ["x-tenant", "X_Tenant", "x.tenant", "xtenant", "x_other"]);
+        assert_eq!(left(&["x-tenant"]), ["x-tenant", "xtenant", "x_other"]);
+        assert_eq!(left(&["x_tenant"]), ["X_Tenant", "xtenant", "x_other"]);
+        assert_eq!(left(&["accept", "x-tenant", "x-other"]), ["x-tenant", "xtenant"]);
     }
 
     #[test]

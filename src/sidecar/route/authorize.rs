@@ -2,7 +2,7 @@
 //! order. Every rule of the verdict counts, those of looser readings of the path included. Pure; evaluated on each
 //! request, never remembered.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use tollgate_rules::{EvaluationError, Inputs};
 
 use super::{RouteTable, Rule, Verdict};
@@ -16,7 +16,7 @@ pub struct Asked<'a> {
     pub method: &'a Method,
     /// Its path.
     pub path: &'a CleanPath<'a>,
-    /// Its headers.
+    /// Its headers, as the app gets them.
     pub headers: &'a HeaderMap,
 }
 
@@ -49,13 +49,18 @@ impl RouteTable {
         self.asking(verdict).filter_map(|rule| rule.when.as_ref()).try_for_each(|when| evaluate(when, identity, asked))
     }
 
+    /// The headers that the rules of the verdict look at.
+    pub fn headers_read(&self, verdict: &Verdict) -> impl Iterator<Item = &HeaderName> + Clone {
+        self.asking(verdict).filter_map(|rule| rule.when.as_ref()).flat_map(|when| when.headers())
+    }
+
     /// Whether some rule looks at claims, so that they must be kept with an identity.
     #[must_use]
     pub fn reads_claims(&self) -> bool {
         self.rules.iter().any(|rule| rule.when.is_some())
     }
 
-    fn asking(&self, verdict: &Verdict) -> impl Iterator<Item = &Rule> {
+    fn asking(&self, verdict: &Verdict) -> impl Iterator<Item = &Rule> + Clone {
         let mut left = verdict.asking;
         std::iter::from_fn(move || {
             let id = left.trailing_zeros() as usize;
@@ -187,6 +192,17 @@ mod tests {
         // A path that is no text compares with nothing.
         let any = [route("/r", &[], "s", Some("request.path != ''"))];
         assert_eq!(outcome(&any, "/r/%FF", &who), Err("Claims(None)".into()));
+    }
+
+    #[test]
+    fn the_headers_read_are_those_of_every_reading() {
+        let reads = |path, name: &str| route(path, &[], "s", Some(&format!("'{name}' in request.headers")));
+        let routes = [reads("/Data", "a"), reads("/data", "b"), reads("/other", "c"), route("/plain", &[], "s", None)];
+        let table = RouteTable::new(&routes, DefaultAccess::Authenticated).unwrap();
+        for (path, expected) in [("/Data", &["a", "b"][..]), ("/other", &["c"]), ("/plain", &[]), ("/none", &[])] {
+            let verdict = table.judge(&CleanPath::parse(path).unwrap(), &Method::GET);
+            assert_eq!(table.headers_read(&verdict).collect::<Vec<_>>(), expected, "{path}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! One request, top-down: head -> path -> route -> credentials -> scopes -> forward, or the token endpoint. It orders
-//! the decisions that the other modules make, and hands every refusal to `rescue`.
+//! One request, top-down: head -> path -> route -> credentials -> headers -> scopes and claims -> forward, or the token
+//! endpoint. It orders the decisions that the other modules make, and hands every refusal to `rescue`. The headers are
+//! made what the app gets before a rule looks at them, so that both see the same.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use super::flight::{Answer, AnswerBody, Flight, Observer};
 use super::head::{self, Refusal};
 use crate::auth::{Admission, Authenticator, Presented};
 use crate::broker::Broker;
-use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::metrics::Place;
 use crate::path::CleanPath;
@@ -79,7 +79,7 @@ impl Gate {
 
     async fn pass(
         &self,
-        parts: Parts,
+        mut parts: Parts,
         body: Incoming,
         peer: &Peer,
         request_id: &HeaderValue,
@@ -97,20 +97,27 @@ impl Gate {
             flight.place = Place::Token;
             return self.token(broker, &parts, body, peer, request_id, flight).await;
         }
-        let verdict = self.shared.policy.routes.judge(&path, &parts.method);
+        let routes = &self.shared.policy.routes;
+        let verdict = routes.judge(&path, &parts.method);
         flight.place = Place::Route(verdict.route);
         let (identity, dpop_nonce) = match self.admit(&verdict, &path, &parts, peer, flight).await? {
             Some(Admission { identity, dpop_nonce }) => (Some(identity), dpop_nonce),
             None => (None, None),
         };
-        let mut response = self.forward(parts, body, host, peer, request_id, identity.as_deref(), flight).await?;
+        let shown = identity.as_ref().map(|identity| &identity.headers);
+        proxy::for_app(&mut parts.headers, host, peer, request_id, shown, &routes.headers_read(&verdict));
+        if let Some(identity) = &identity {
+            let asked = Asked { method: &parts.method, path: &path, headers: &parts.headers };
+            routes.authorize(&verdict, identity, asked).map_err(|unauthorized| self.refuse(unauthorized, &parts))?;
+        }
+        let mut response = self.forward(parts, body, request_id, flight).await?;
         if let Some(nonce) = dpop_nonce {
             response.headers_mut().insert(rescue::DPOP_NONCE, nonce);
         }
         Ok(response)
     }
 
-    /// Whether the request may go on, and for whom.
+    /// For whom the request is made, where its path asks for a token.
     async fn admit(
         &self,
         verdict: &Verdict,
@@ -143,27 +150,28 @@ impl Gate {
             let rejection = Rejection::new(Reason::MethodNotAllowed, "No route takes this method on this path.");
             return Err((rejection, Context::Allow(allow)));
         }
-        let asked = Asked { method: &parts.method, path, headers: &parts.headers };
-        self.shared.policy.routes.authorize(verdict, &admission.identity, asked).map_err(|unauthorized| {
-            let (reason, detail, context) = match unauthorized {
-                Unauthorized::Issuer => {
-                    let detail = "This path takes no tokens of the token's issuer.";
-                    (Reason::IssuerMismatch, detail, Context::Credentials(self.attempt(parts)))
-                }
-                Unauthorized::Scopes(scopes) => {
-                    let detail = "The token lacks a scope that this path needs.";
-                    (Reason::InsufficientScope, detail, Context::Scope(self.attempt(parts), scopes))
-                }
-                Unauthorized::Claims(error) => {
-                    if let Some(error) = error {
-                        debug!(%error, "a rule on claims has no answer");
-                    }
-                    (Reason::ClaimsDenied, "The token's claims do not allow this request.", Context::None)
-                }
-            };
-            (Rejection::new(reason, detail), context)
-        })?;
         Ok(Some(admission))
+    }
+
+    /// The refusal of a request whose token is not enough.
+    fn refuse<'a>(&'a self, unauthorized: Unauthorized<'a>, parts: &Parts) -> Refusal<'a> {
+        let (reason, detail, context) = match unauthorized {
+            Unauthorized::Issuer => {
+                let detail = "This path takes no tokens of the token's issuer.";
+                (Reason::IssuerMismatch, detail, Context::Credentials(self.attempt(parts)))
+            }
+            Unauthorized::Scopes(scopes) => {
+                let detail = "The token lacks a scope that this path needs.";
+                (Reason::InsufficientScope, detail, Context::Scope(self.attempt(parts), scopes))
+            }
+            Unauthorized::Claims(error) => {
+                if let Some(error) = error {
+                    debug!(%error, "a rule on claims has no answer");
+                }
+                (Reason::ClaimsDenied, "The token's claims do not allow this request.", Context::None)
+            }
+        };
+        (Rejection::new(reason, detail), context)
     }
 
     fn caller(&self, parts: &Parts, peer: &Peer) -> IpAddr {
@@ -174,18 +182,13 @@ impl Gate {
         Attempt::of(&parts.headers, &self.shared.policy.external_urls)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is one fact about the request, used once")]
     async fn forward(
         &self,
-        mut parts: Parts,
+        parts: Parts,
         body: Incoming,
-        host: HeaderValue,
-        peer: &Peer,
         request_id: &HeaderValue,
-        identity: Option<&Identity>,
         flight: &mut Flight,
     ) -> Result<Response<AnswerBody>, Refusal<'_>> {
-        proxy::for_app(&mut parts.headers, host, peer, request_id, identity.map(|identity| &identity.headers));
         let outgoing = Outgoing::new(parts, body);
         flight.upload = outgoing.progress();
         let sent = Instant::now();
