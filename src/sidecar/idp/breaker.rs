@@ -26,6 +26,14 @@ pub(super) enum Pass {
 /// The state of one kind of calls to one issuer.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
+    trusted: Side,
+    /// What strangers send may be why the issuer fails them: their failures are told to strangers alone.
+    strangers: Side,
+}
+
+/// What holds for some of the calls.
+#[derive(Debug, Default)]
+struct Side {
     failures: u32,
     open: Option<Open>,
 }
@@ -33,19 +41,18 @@ pub(super) struct Breaker {
 #[derive(Debug)]
 struct Open {
     error: IdpError,
-    /// Of trusted calls and of strangers': whose token only makes the issuer stumble must not be the one that tries.
-    next_probe: [Instant; 2],
+    next_probe: Instant,
 }
 
 impl Breaker {
     /// Whether a call may be made; `Err` is what is wrong. `dice` is in 0..1.
     pub(super) fn pass(&mut self, trusted: bool, now: Instant, dice: f64) -> Result<Pass, IdpError> {
-        let Some(open) = &mut self.open else { return Ok(Pass::Free) };
-        let next = &mut open.next_probe[usize::from(trusted)];
-        if now < *next {
+        let side = if trusted { &mut self.trusted } else { &mut self.strangers };
+        let Some(open) = &mut side.open else { return Ok(Pass::Free) };
+        if now < open.next_probe {
             return Err(open.error.clone());
         }
-        *next = now + interval(dice);
+        open.next_probe = now + interval(dice);
         Ok(Pass::Probe(open.error.clone()))
     }
 
@@ -56,26 +63,34 @@ impl Breaker {
             // Whatever it says, it answers.
             Ok(()) | Err(_) => return *self = Self::default(),
         };
-        // A bad answer may be the doing of what a stranger sent. Without one nobody else gets one either.
-        let answered = matches!(error, IdpError::Down(_) | IdpError::Garbled(_));
-        if self.open.is_some() || (answered && !trusted) {
+        if trusted {
+            self.trusted.fail(error, now, dice);
+        } else if matches!(error, IdpError::Down(_) | IdpError::Garbled(_)) {
+            // It answers this stranger; another may fare better.
             return;
         }
-        self.failures += 1;
-        if self.failures >= FAILURES {
-            self.open = Some(Open { error: error.clone(), next_probe: [now + interval(dice); 2] });
-        }
+        self.strangers.fail(error, now, dice);
     }
 
     /// The issuer has given something else that was asked of it: worth a try at once.
     pub(super) fn hope(&mut self, now: Instant) {
-        if let Some(open) = &mut self.open {
-            open.next_probe = [now; 2];
+        for open in [&mut self.trusted, &mut self.strangers].into_iter().filter_map(|side| side.open.as_mut()) {
+            open.next_probe = now;
         }
     }
 
+    /// Whether it is open for all.
     pub(super) fn is_open(&self) -> bool {
-        self.open.is_some()
+        self.trusted.open.is_some()
+    }
+}
+
+impl Side {
+    fn fail(&mut self, error: &IdpError, now: Instant, dice: f64) {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= FAILURES && self.open.is_none() {
+            self.open = Some(Open { error: error.clone(), next_probe: now + interval(dice) });
+        }
     }
 }
 
@@ -178,9 +193,19 @@ mod tests {
         assert_eq!(breaker.pass(false, later, 0.5), Ok(Pass::Probe(DOWN)));
         assert!(breaker.pass(false, later, 0.5).is_err());
         assert_eq!(breaker.pass(true, later, 0.5), Ok(Pass::Probe(DOWN)));
-        let mut breaker = Breaker::default();
-        (0..FAILURES).for_each(|_| breaker.record(false, Err(&IdpError::Unreachable), start, 0.5));
-        assert!(breaker.is_open(), "no answer at all is nobody's doing");
+    }
+
+    #[test]
+    fn requests_of_strangers_that_hang_the_issuer_stop_strangers_alone() {
+        let start = Instant::now();
+        for error in [IdpError::Unreachable, IdpError::BadTls] {
+            let mut breaker = Breaker::default();
+            (0..100).for_each(|_| breaker.record(false, Err(&error), start, 0.5));
+            assert_eq!(breaker.pass(false, start, 0.5), Err(error.clone()));
+            assert_eq!((breaker.is_open(), breaker.pass(true, start, 0.5)), (false, Ok(Pass::Free)));
+            breaker.record(true, Ok(()), start, 0.5);
+            assert_eq!(breaker.pass(false, start, 0.5), Ok(Pass::Free), "it answers");
+        }
     }
 
     #[test]
