@@ -13,24 +13,35 @@ type Flight<V> = BoxFuture<'static, V>;
 
 /// Questions under way. Bounded by the number of requests that wait on them.
 pub(crate) struct SingleFlight<K, V> {
-    flights: Arc<Mutex<HashMap<K, WeakShared<Flight<V>>>>>,
+    flights: Arc<Mutex<Flights<K, V>>>,
+}
+
+struct Flights<K, V> {
+    under_way: HashMap<K, (u64, WeakShared<Flight<V>>)>,
+    /// How many there ever were: a flight's number.
+    begun: u64,
 }
 
 impl<K, V> Default for SingleFlight<K, V> {
     fn default() -> Self {
-        Self { flights: Arc::default() }
+        Self { flights: Arc::new(Mutex::new(Flights { under_way: HashMap::new(), begun: 0 })) }
     }
 }
 
 /// Takes the question off the list when its future ends, whether it finished or everybody left.
 struct Landing<K: Eq + Hash, V> {
-    flights: Arc<Mutex<HashMap<K, WeakShared<Flight<V>>>>>,
+    flights: Arc<Mutex<Flights<K, V>>>,
     key: K,
+    number: u64,
 }
 
 impl<K: Eq + Hash, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
-        lock(&self.flights).remove(&self.key);
+        let mut flights = lock(&self.flights);
+        // Once everybody has left, the same may have been asked anew: that flight is another's.
+        if flights.under_way.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+            flights.under_way.remove(&self.key);
+        }
     }
 }
 
@@ -52,10 +63,12 @@ where
         F: Future<Output = V> + Send + 'static,
     {
         let mut flights = lock(&self.flights);
-        if let Some(flight) = flights.get(&key).and_then(WeakShared::upgrade) {
+        if let Some(flight) = flights.under_way.get(&key).and_then(|(_, flight)| flight.upgrade()) {
             return flight;
         }
-        let landing = Landing { flights: Arc::clone(&self.flights), key: key.clone() };
+        flights.begun += 1;
+        let number = flights.begun;
+        let landing = Landing { flights: Arc::clone(&self.flights), key: key.clone(), number };
         let work = work();
         let flight = async move {
             let _landing = landing;
@@ -64,7 +77,7 @@ where
         .boxed()
         .shared();
         if let Some(weak) = flight.downgrade() {
-            flights.insert(key, weak);
+            flights.under_way.insert(key, (number, weak));
         }
         flight
     }
@@ -102,15 +115,42 @@ mod tests {
         assert_eq!(a, b);
         assert_ne!(a, c);
         assert_eq!(asked.load(Ordering::SeqCst), 2);
-        assert!(lock(&flights.flights).is_empty());
+        assert!(lock(&flights.flights).under_way.is_empty());
     }
 
     #[tokio::test]
     async fn a_question_that_everybody_left_is_forgotten_and_can_be_asked_again() {
         let flights = SingleFlight::<u8, u32>::default();
         drop(flights.join(1, std::future::pending));
-        assert!(lock(&flights.flights).is_empty());
+        assert!(lock(&flights.flights).under_way.is_empty());
         assert_eq!(flights.run(1, || async { 7 }).await, 7);
+    }
+
+    /// Asks the same question anew when it is dropped.
+    struct AskAgain {
+        flights: Arc<SingleFlight<u8, u32>>,
+        asked: Arc<Mutex<Option<Shared<Flight<u32>>>>>,
+    }
+
+    impl Drop for AskAgain {
+        fn drop(&mut self) {
+            *lock(&self.asked) = Some(self.flights.join(1, || async { 7 }));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_asked_anew_while_the_old_one_is_dropped_stays_on_the_list() {
+        let (flights, asked) = (Arc::new(SingleFlight::<u8, u32>::default()), Arc::default());
+        let again = AskAgain { flights: Arc::clone(&flights), asked: Arc::clone(&asked) };
+        let mut old = flights.join(1, move || async move {
+            let _again = again;
+            std::future::pending().await
+        });
+        assert!((&mut old).now_or_never().is_none());
+        drop(old);
+        let (new, equal) = (lock(&asked).take().unwrap(), flights.join(1, || async { 8 }));
+        assert_eq!((new.await, equal.await), (7, 7));
+        assert!(lock(&flights.flights).under_way.is_empty());
     }
 
     #[tokio::test]
