@@ -63,16 +63,17 @@ pub(crate) enum Payer {
     Own,
     /// A caller's client, once its credentials were seen good; by a digest of its id.
     Caller(TokenDigest),
-    /// A stranger, whatever client it claims to be.
-    Stranger(Peer),
+    /// A stranger, by the client that it claims to be: behind one ingress many are one peer, each with a limit of its own.
+    Stranger(Peer, TokenDigest),
 }
 
 impl Payer {
     /// Who pays for a call with the credentials of `client_id`, which only the issuer can check.
     pub(crate) fn claiming(client_id: &str, standing: Standing) -> Self {
+        let client = TokenDigest::of(client_id.as_bytes());
         match standing {
-            Standing::Known | Standing::Sound => Self::Caller(TokenDigest::of(client_id.as_bytes())),
-            Standing::Stranger(address) => Self::Stranger(address.into()),
+            Standing::Known | Standing::Sound => Self::Caller(client),
+            Standing::Stranger(address) => Self::Stranger(address.into(), client),
         }
     }
 }
@@ -96,7 +97,9 @@ mod tests {
     #[test]
     fn a_strangers_claim_to_be_a_client_costs_that_client_nothing() {
         let stranger = Standing::Stranger("192.0.2.1".parse().unwrap());
-        assert!(Payer::claiming("0oaVictim", stranger) == Payer::claiming("0oaOther", stranger));
+        let elsewhere = Standing::Stranger("192.0.2.2".parse().unwrap());
+        assert!(Payer::claiming("0oaVictim", stranger) != Payer::claiming("0oaVictim", elsewhere));
+        assert!(Payer::claiming("0oaVictim", stranger) != Payer::claiming("0oaOther", stranger));
         assert!(Payer::claiming("0oaVictim", stranger) != Payer::claiming("0oaVictim", Standing::Known));
     }
 }

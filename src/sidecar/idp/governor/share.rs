@@ -115,6 +115,11 @@ impl Share {
         true
     }
 
+    /// Whether the limit held is wider than one that is named.
+    pub(super) fn is_wider_than(&self, rate: &WindowRate) -> bool {
+        self.limit().is_some_and(|(calls, _)| calls > rate.limit)
+    }
+
     /// The issuer's limit and what was left of it when it last said.
     pub(super) fn limit(&self) -> Option<(u32, Option<u32>)> {
         match &self.learned {

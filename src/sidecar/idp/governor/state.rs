@@ -197,7 +197,12 @@ impl State {
             (Some(Rate::Concurrency), _) if answer.limited_for.is_some() => return self.too_many_at_once(now, dice),
             (Some(Rate::Window(rate)), Some(share)) => {
                 let ours = self.all.used(now);
-                of_all = share.learn(&rate, ours, now) && rate.remaining == Some(0);
+                match payer {
+                    Payer::Own => of_all = share.learn(&rate, ours, now) && rate.remaining == Some(0),
+                    // Another client may have a limit of its own.
+                    _ if answer.limited_for.is_some() || share.is_wider_than(&rate) => {}
+                    _ => _ = share.learn(&rate, ours, now),
+                }
             }
             (None, Some(share)) if !answer.failed && answer.limited_for.is_none() => share.learn_none(),
             _ => {}

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::idp::digest::TokenDigest;
 use crate::idp::governor::headers::WindowRate;
+use crate::idp::lanes::Standing;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const OWN: Call = Call { lane: Lane::Known, payer: Payer::Own };
@@ -252,13 +253,44 @@ fn one_callers_own_429_stops_that_caller_alone() {
 }
 
 #[test]
-fn a_strangers_429_stops_no_client_that_it_claims_to_be() {
+fn a_strangers_429_stops_nobody_but_who_claims_the_same_client_from_there() {
     let now = Instant::now();
     let mut state = knowing(600, now);
-    let claiming = Call { lane: Lane::Stranger(peer(1)), payer: Payer::Stranger(peer(1)) };
-    state.answered(claiming.payer, &limited(told(300, 0)), now, 0.0);
-    assert!(matches!(state.ask(claiming, false, now), Err(Refused::Limited(_))));
-    assert_eq!(state.ask(caller("0oaVictim"), false, now), Ok(Turn::Now));
+    let claiming = |id, from| {
+        let standing = Standing::Stranger(IpAddr::from(u32::to_be_bytes(from)));
+        Call { lane: Lane::Stranger(peer(from)), payer: Payer::claiming(id, standing) }
+    };
+    let stopped = claiming("0oaVictim", 1);
+    state.answered(stopped.payer, &limited(told(300, 0)), now, 0.0);
+    assert!(matches!(state.ask(stopped, false, now), Err(Refused::Limited(_))));
+    // Behind one ingress, all strangers are one peer.
+    for call in [claiming("0oaOther", 1), claiming("0oaVictim", 2), caller("0oaVictim"), OWN] {
+        assert_eq!(state.ask(call, false, now), Ok(Turn::Now));
+        state.end(call, false, now);
+    }
+}
+
+#[test]
+fn what_another_client_hears_neither_lowers_the_buckets_limit_nor_stops_the_rest() {
+    let others = Payer::claiming("0oa1", Standing::Stranger(IpAddr::from([192, 0, 2, 1])));
+    for payer in [others, caller("0oa1").payer] {
+        let now = Instant::now();
+        // Before anything is known; and when nobody has seen the bucket's own limit for long.
+        let mut new = State::new(MINUTE, true);
+        new.answered(payer, &limited(told(5, 0)), now, 0.0);
+        assert_eq!((new.read(now).limit, new.ask(OWN, false, now)), (None, Ok(Turn::Now)));
+        let (mut state, now) = (knowing(600, now), now + 3 * MINUTE);
+        for answer in [good(told(5, 4)), good(told(5, 0)), limited(told(5, 0)), limited(told(600, 0))] {
+            state.answered(payer, &answer, now, 0.0);
+            assert_eq!(state.read(now).limit, Some((600, Some(600))));
+            assert_eq!(state.ask(OWN, false, now), Ok(Turn::Now));
+            state.end(OWN, false, now);
+        }
+        state.answered(payer, &good(told(1_200, 1_100)), now, 0.0);
+        assert_eq!(state.read(now).limit.unwrap().0, 1_200, "a wider one is the bucket's");
+        state.answered(Payer::Own, &good(told(300, 299)), now + 3 * MINUTE, 0.0);
+        assert_eq!(state.read(now).limit.unwrap().0, 300, "our own client tells when it was lowered");
+    }
 }
 
 #[test]
