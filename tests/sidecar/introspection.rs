@@ -128,8 +128,10 @@ async fn an_inactive_answer_is_remembered_and_a_failure_never() {
     }
     assert_eq!(world.issuer.hits(Endpoint::Introspect), 1);
     let failing = world.issuer.active(&world.issuer.token());
-    world.issuer.fault(Endpoint::Introspect, Fault::Answer(500, String::new()));
-    assert_eq!(world.get(&failing).await.verdict(), (503, "idp_unreachable"));
+    for (status, body, reason) in [(200, "{}", "idp_error"), (500, "", "idp_unreachable")] {
+        world.issuer.fault(Endpoint::Introspect, Fault::Answer(status, body.into()));
+        assert_eq!(world.get(&failing).await.verdict(), (503, reason));
+    }
     world.issuer.mend();
     assert_eq!(world.get(&failing).await.verdict(), (200, "-"));
 }
@@ -146,6 +148,9 @@ async fn a_failed_question_is_503_and_never_a_verdict() {
         (Fault::Answer(200, "<html>".into()), "idp_error"),
         (Fault::Answer(200, String::new()), "idp_error"),
         (Fault::Answer(200, "[true]".into()), "idp_error"),
+        (Fault::Answer(200, "{}".into()), "idp_error"),
+        (Fault::Answer(200, json!({"active": "false"}).to_string()), "idp_error"),
+        (Fault::Answer(200, json!({"error": "temporarily_unavailable"}).to_string()), "idp_error"),
         (Fault::Answer(201, active), "idp_error"),
         (Fault::Redirect, "idp_error"),
         (Fault::Oversize(1 << 20), "idp_error"),
@@ -185,8 +190,7 @@ async fn an_active_answer_is_checked_before_it_counts() {
     let world = World::ready(ValidationMode::Introspection).await;
     let now = epoch_seconds();
     let rows = [
-        ("active a string", json!({"active": "true"}), "inactive"),
-        ("active missing", json!({"active": null}), "inactive"),
+        ("active false", json!({"active": false}), "inactive"),
         ("another issuer", json!({"iss": "https://evil.example"}), "issuer_mismatch"),
         ("another audience", json!({"aud": "api://other"}), "audience_mismatch"),
         ("no audience", json!({"aud": null}), "audience_mismatch"),

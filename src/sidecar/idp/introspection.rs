@@ -1,5 +1,5 @@
 //! Reads an issuer's answer to a question about a token (RFC 7662 section 2.2): whether it is one, and whether it says
-//! that the token is active. What an active answer is worth is not decided here.
+//! that the token is active. Only a plain no is a no. What an active answer is worth is not decided here.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -8,14 +8,17 @@ use super::error::IdpError;
 use super::http::Reply;
 use crate::jose::json::{self, Object};
 
-/// The members of an answer; `None` when it does not say `active: true`.
+/// The members of an answer that says `active: true`; `None` for `active: false`.
 pub(super) fn read(reply: &Reply) -> Result<Option<Object>, IdpError> {
     if reply.status != StatusCode::OK {
         return Err(IdpError::BadResponse("introspection did not end with status 200"));
     }
     let members = json::object(&reply.body).ok_or(IdpError::Garbled("introspection gave no JSON object"))?;
-    let active = members.get("active") == Some(&Value::Bool(true));
-    Ok(active.then_some(members))
+    match members.get("active") {
+        Some(Value::Bool(active)) => Ok(active.then_some(members)),
+        // The issuer is there and understood us, so this is no outage; and no verdict either.
+        _ => Err(IdpError::BadResponse("introspection does not say whether the token is active")),
+    }
 }
 
 #[cfg(test)]
@@ -30,19 +33,22 @@ mod tests {
     }
 
     #[test]
-    fn only_a_boolean_true_is_active() {
+    fn true_and_false_are_the_only_verdicts() {
+        assert!(read(&reply(200, r#"{"active":true}"#)).unwrap().is_some());
+        assert!(read(&reply(200, r#"{"active":false}"#)).unwrap().is_none());
         for body in [
-            r#"{"active":false}"#,
             r#"{"active":"true"}"#,
+            r#"{"active":"false"}"#,
             r#"{"active":1}"#,
+            r#"{"active":0}"#,
             r#"{"active":null}"#,
             r#"{"active":[true]}"#,
             r#"{"Active":true}"#,
+            r#"{"error":"temporarily_unavailable"}"#,
             "{}",
         ] {
-            assert!(read(&reply(200, body)).unwrap().is_none(), "{body}");
+            assert!(matches!(read(&reply(200, body)), Err(IdpError::BadResponse(_))), "{body}");
         }
-        assert!(read(&reply(200, r#"{"active":true}"#)).unwrap().is_some());
     }
 
     #[test]
