@@ -3,6 +3,7 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use percent_encoding::percent_decode_str;
 
 use super::Presented;
 use crate::reason::Reason;
@@ -98,8 +99,10 @@ fn split(value: &[u8]) -> (&[u8], &[u8]) {
     (scheme, rest.get(spaces..).unwrap_or_default())
 }
 
+/// As a form's reader sees it: a name may be escaped in part or in whole.
 fn has_access_token(query: &str) -> bool {
-    query.split('&').any(|parameter| parameter.starts_with("access_token="))
+    let mut names = query.split('&').filter_map(|parameter| Some(parameter.split_once('=')?.0));
+    names.any(|name| percent_decode_str(name).eq(*b"access_token"))
 }
 
 /// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
@@ -190,12 +193,20 @@ mod tests {
 
     #[test]
     fn a_token_in_the_query_is_never_taken_and_beside_another_it_is_one_too_many() {
-        for query in ["access_token=abc", "a=b&access_token=abc", "access_token="] {
+        for query in [
+            "access_token=abc",
+            "a=b&access_token=abc",
+            "access_token=",
+            "access%5Ftoken=abc",
+            "a=b&%61ccess%5ftoke%6E=abc",
+        ] {
             assert_eq!(read(&[], Some(query)), Err(Reason::MissingToken), "{query}");
             assert_eq!(read(&["Basic YTpi"], Some(query)), Err(Reason::MissingToken), "{query}");
             assert_eq!(read(&["Bearer abc"], Some(query)), Err(Reason::BadRequest), "{query}");
         }
-        for query in ["", "access_tokens=1", "my_access_token=1", "access_token"] {
+        for query in
+            ["", "access_tokens=1", "my_access_token=1", "access_token", "access%255Ftoken=1", "a=access_token="]
+        {
             assert!(read(&["Bearer abc"], Some(query)).is_ok(), "{query}");
         }
     }

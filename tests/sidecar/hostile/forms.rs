@@ -56,6 +56,7 @@ fn sending(scene: &Scene) -> Vec<Row> {
         at(3, "a scope too few", "/admin", &[&bearer], 403, "insufficient_scope", "insufficient_scope"),
         missing(4, "in the query alone", "/items?access_token=evil", &[]),
         at(4, "in the query too", "/items?access_token=evil", &[&bearer], 400, "invalid_request", "bad_request"),
+        at(4, "in the query, escaped", "/items?access%5Ftoken=evil", &[&bearer], 400, "invalid_request", "bad_request"),
         malformed(5, "no token", "Bearer"),
         malformed(5, "a space for a token", "Bearer  "),
         malformed(5, "nothing but padding", "Bearer ==="),
