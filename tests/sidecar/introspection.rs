@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use serde_json::json;
 use tests::issuer::{Endpoint, FakeIssuer, Fault, Wire, mount_credentials};
-use tests::mint::{epoch_seconds, other_key};
+use tests::mint::{Token, epoch_seconds, other_key};
 use tests::wait::eventually;
 use tollgate_contract::{Access, ClientAuthMethod, PathMatch, ProblemCode, RouteConfig, ScopesConfig, ValidationMode};
 
@@ -198,7 +198,7 @@ async fn an_active_answer_is_checked_before_it_counts() {
         ("no expiry", json!({"exp": null}), "malformed_token"),
         ("not yet", json!({"nbf": now + 120}), "not_yet_valid"),
         ("a refresh token by its type", json!({"token_type": "refresh_token"}), "wrong_token_type"),
-        ("a refresh token by its id", json!({"jti": "oar123"}), "wrong_token_type"),
+        ("a refresh token by its id", json!({"jti": "oar579Mcp7OUsNTlo0g3"}), "wrong_token_type"),
         ("an ID token by its id", json!({"jti": "ID.123"}), "wrong_token_type"),
         ("an ID token by its audience", json!({"aud": "0oaApi"}), "wrong_token_type"),
         ("no id", json!({"jti": null}), "wrong_token_type"),
@@ -242,6 +242,31 @@ async fn what_is_certainly_bad_costs_no_question() {
         assert_eq!(world.get(&token).await.verdict(), (401, reason), "{name}");
     }
     assert_eq!(world.issuer.hits(Endpoint::Introspect), 0);
+}
+
+#[tokio::test]
+async fn refresh_and_id_tokens_of_okta_behind_a_custom_domain_do_not_pass() {
+    let domain = "https://login.acme.example";
+    let issuer = FakeIssuer::start().await;
+    let introspection = format!("{}/v1/introspect", issuer.url());
+    let world = World::start(issuer, ValidationMode::Introspection, |config| {
+        config.issuers[0].url = domain.into();
+        config.issuers[0].endpoints.introspection = Some(introspection);
+        config.token_broker = None;
+    })
+    .await;
+    world.await_ready().await;
+    for (jti, expected) in [
+        (json!("AT.abc"), (200, "-")),
+        (json!("oar579Mcp7OUsNTlo0g3"), (401, "wrong_token_type")),
+        (json!("ID.abc"), (401, "wrong_token_type")),
+        (json!("a-uuid"), (401, "wrong_token_type")),
+        (json!(null), (401, "wrong_token_type")),
+    ] {
+        let token = format!("opaque-{jti}").replace('"', "");
+        world.issuer.answer(&token, Token::of(domain).claim("jti", jti).answer());
+        assert_eq!(world.get(&token).await.verdict(), expected, "{token}");
+    }
 }
 
 #[tokio::test]

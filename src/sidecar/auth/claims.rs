@@ -130,7 +130,7 @@ impl Claims {
         let of_another_kind = OF_OTHER_KINDS.iter().any(|name| self.0.contains_key(*name))
             || self.0.get("events").is_some_and(Value::is_object);
         let jti = self.text("jti")?;
-        let known_other = jti.is_some_and(|jti| jti.starts_with("ID.") || jti.starts_with("RT."));
+        let known_other = jti.is_some_and(|jti| jti.starts_with("ID.") || is_id_of_refresh_token(jti));
         let not_okta_access = strictly && !jti.is_some_and(|jti| jti.starts_with("AT."));
         let for_our_client = match &rules.own_client {
             Some(own) => self.audience()?.contains(&own.as_str()),
@@ -290,6 +290,11 @@ fn header(text: &str) -> Judgement<HeaderValue> {
 
 fn seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// Okta's ids have 20 characters, and these begin them.
+fn is_id_of_refresh_token(jti: &str) -> bool {
+    jti.starts_with("oar") && jti.len() == 20
 }
 
 fn malformed(detail: &'static str) -> Rejection {

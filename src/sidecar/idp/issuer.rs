@@ -190,12 +190,19 @@ impl Issuer {
 
     /// Whether nothing about its tokens may be judged locally.
     pub(crate) fn is_org_server(&self) -> bool {
-        okta::is_org_server(&self.url)
+        okta::is_org_server(&self.url) || self.asked_server() == okta::Server::Org
     }
 
     /// Whether its access tokens carry Okta's `jti` form.
     pub(crate) fn mints_okta_tokens(&self) -> bool {
-        okta::mints_okta_tokens(&self.url)
+        okta::mints_okta_tokens(&self.url) || self.asked_server() != okta::Server::Any
+    }
+
+    /// What it is by the endpoint that is asked about its tokens: a custom domain hides the rest.
+    fn asked_server(&self) -> okta::Server {
+        let reach = self.reach.load();
+        let endpoint = reach.as_ref().and_then(|reach| reach.introspection.as_ref());
+        endpoint.map_or(okta::Server::Any, |endpoint| okta::server(&endpoint.url))
     }
 
     /// The id of this API's own client, once mounted.
@@ -461,6 +468,22 @@ mod tests {
         for url in ["", "acme.okta.com", "https://", "https://acme.example/?x=1", "https://acme.example/#x", "mailto:x"]
         {
             assert!(matches!(start(url, false), Err(StartError::BadUrl { .. })), "{url}");
+        }
+    }
+
+    #[test]
+    fn okta_behind_a_custom_domain_is_told_by_the_endpoint_that_is_asked() {
+        for (endpoint, org, okta) in [
+            ("https://login.acme.example/oauth2/v1/introspect", true, true),
+            ("https://login.acme.example/oauth2/aus1/v1/introspect", false, true),
+            ("https://login.acme.example/introspect", false, false),
+        ] {
+            let mut config = start("https://login.acme.example", false).ok().unwrap().config;
+            config.validation = ValidationMode::Introspection;
+            config.endpoints.introspection = Some(endpoint.into());
+            let governor = Arc::new(Governor::new(Duration::from_secs(60)));
+            let issuer = Issuer::new(&config, false, governor, IdpMetrics::default()).ok().unwrap();
+            assert_eq!((issuer.is_org_server(), issuer.mints_okta_tokens()), (org, okta), "{endpoint}");
         }
     }
 

@@ -97,7 +97,7 @@ fn kinds(scene: &Scene) -> Vec<Row> {
         row("an ID token's at_hash", "at_hash", json!("h")),
         row("an ID token's c_hash", "c_hash", json!("h")),
         row("an ID token's jti", "jti", json!("ID.abc")),
-        row("a refresh token's jti", "jti", json!("RT.abc")),
+        row("a refresh token's jti", "jti", json!("oar579Mcp7OUsNTlo0g3")),
         row("an ID token for our own client", "aud", json!("0oaApi")),
         row("an ID token for our own client too", "aud", json!(["api://default", "0oaApi"])),
         row("an introspection answer", "token_introspection", json!({"active": true})),
