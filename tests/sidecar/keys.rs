@@ -86,6 +86,55 @@ async fn a_key_that_leaves_the_set_stops_verifying_at_once_remembered_verdicts_i
 }
 
 #[tokio::test]
+async fn a_key_replaced_under_its_kid_or_named_by_none_is_found_by_its_first_token() {
+    for mode in [ValidationMode::Local, ValidationMode::Introspection] {
+        for kid in [json!(signing_key().kid), json!(null)] {
+            let world = World::ready(mode).await;
+            let old = world.issuer.active(&world.issuer.token().header("kid", kid.clone()));
+            eventually("the keys are there", PATIENCE, || async {
+                if world.report().await.issuers[0].key_ids.is_empty() { Err("no keys") } else { Ok(()) }
+            })
+            .await;
+            assert_eq!(world.get(&old).await.status, 200, "{mode:?} {kid}");
+            let mut replaced = other_key().jwk();
+            replaced["kid"] = json!(signing_key().kid);
+            world.issuer.publish(&[replaced]);
+            let token = world.issuer.token().header("kid", kid.clone());
+            let new = token.signed_by(other_key());
+            world.issuer.answer(&new, token.answer());
+            assert_eq!(world.get(&new).await.verdict(), (200, "-"), "{mode:?} {kid}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn forged_signatures_cost_one_fetch_and_keep_no_new_key_from_being_found() {
+    let world = World::ready(ValidationMode::Local).await;
+    let before = world.issuer.hits(Endpoint::Keys);
+    for nth in 0..20 {
+        let kid = if nth % 2 == 0 { json!(signing_key().kid) } else { json!(null) };
+        let forged = world.issuer.token().header("kid", kid).signed_by(other_key());
+        assert_eq!(world.get(&forged).await.verdict(), (401, "bad_signature"));
+    }
+    // One, and perhaps another where this took longer than ten seconds.
+    assert!((1..=2).contains(&(world.issuer.hits(Endpoint::Keys) - before)));
+    world.issuer.publish(&[signing_key().jwk(), other_key().jwk()]);
+    let new = world.issuer.token().header("kid", json!(other_key().kid)).signed_by(other_key());
+    assert_eq!(world.get(&new).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_forged_signature_is_one_though_the_keys_cannot_be_fetched() {
+    let world = World::ready(ValidationMode::Local).await;
+    world.issuer.fault(Endpoint::Keys, Fault::Hang);
+    let forged = world.issuer.token().signed_by(other_key());
+    let known = world.issuer.token().signed();
+    let (refused, passed) = tokio::join!(world.get(&forged), world.get(&known));
+    assert_eq!(refused.verdict(), (401, "bad_signature"));
+    assert_eq!(passed.status, 200);
+}
+
+#[tokio::test]
 async fn a_bad_set_leaves_the_good_one_in_force() {
     let world = World::ready(ValidationMode::Local).await;
     let before = world.issuer.hits(Endpoint::Keys);

@@ -31,7 +31,8 @@ use self::dpop::Sent;
 use self::introspection::{Introspector, Known, expiry};
 use self::jwt::{Jws, Shape};
 use crate::identity::Identity;
-use crate::idp::{Issuer, Issuers, Key, Missing, TokenDigest};
+use crate::idp::{Issuer, Issuers, Key, KeySet, Missing, TokenDigest};
+use crate::jose::Algorithm;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 
@@ -173,7 +174,7 @@ impl Authenticator {
             }
             ValidationMode::Introspection => {
                 let unread = Known::Nothing { bound_to: None };
-                let known = if issuer.is_org_server() { unread } else { look_at(issuer, asked, jws)? };
+                let known = if issuer.is_org_server() { unread } else { look_at(issuer, asked, jws).await? };
                 self.introspector.ask(issuer, asked, known).await
             }
         }
@@ -208,32 +209,52 @@ async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Resu
     let facts = jws.claims.judge_token(&rules(issuer, asked.keep_claims), asked.now)?;
     let identity = facts.into_identity(issuer.shared_name(), issuer.url_header())?;
     let set = issuer.keys().holding(jws.kid(), asked.arrival).await.map_err(|missing| no_key(&missing))?;
-    let signed_by = set.candidates(jws.kid()).find(|key| jws.is_signed_by(key, algorithm));
-    let key = signed_by.ok_or_else(bad_signature)?;
-    Ok(Sound { identity: Arc::new(identity), key: Arc::clone(key) })
+    let key = match signer(&set, jws, algorithm) {
+        Some(key) => key,
+        None => signer_in_newer_set(issuer, asked, jws, algorithm).await?,
+    };
+    Ok(Sound { identity: Arc::new(identity), key })
 }
 
 /// What can be said of a token whose issuer alone judges it: refused when certainly bad, sound when all checks out with
 /// a key that is known already, else nothing.
-fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Known, Rejection> {
+async fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Known, Rejection> {
     let rules = rules(issuer, asked.keep_claims);
     jws.claims.refuse_certainly_bad(&rules, asked.now)?;
     let unverified = Known::Nothing { bound_to: jws.claims.confirmation()? };
-    let set = issuer.keys().current();
-    let mut candidates = set.candidates(jws.kid()).peekable();
     let Ok(algorithm) = jws.algorithm(issuer.algorithms()) else { return Ok(unverified) };
-    if jws.kid().is_none() || candidates.peek().is_none() {
-        return Ok(unverified);
-    }
-    let key = candidates.find(|key| jws.is_signed_by(key, algorithm)).ok_or_else(bad_signature)?;
+    let set = issuer.keys().current();
+    let is_kid_known = jws.kid().is_some() && set.candidates(jws.kid()).next().is_some();
+    let key = match signer(&set, jws, algorithm) {
+        Some(key) => key,
+        None if is_kid_known => signer_in_newer_set(issuer, asked, jws, algorithm).await?,
+        None => return Ok(unverified),
+    };
     let identity = jws
         .check_header(issuer.algorithms(), issuer.token_profile())
         .and_then(|_| jws.claims.judge_token(&rules, asked.now))
         .and_then(|facts| facts.into_identity(issuer.shared_name(), issuer.url_header()));
     Ok(match identity {
-        Ok(identity) => Known::Sound { identity: Arc::new(identity), key: Arc::clone(key), answer_speaks: true },
+        Ok(identity) => Known::Sound { identity: Arc::new(identity), key, answer_speaks: true },
         Err(_) => unverified,
     })
+}
+
+/// The key of a set that made the token's signature.
+fn signer(set: &KeySet, jws: &Jws<'_>, algorithm: Algorithm) -> Option<Arc<Key>> {
+    set.candidates(jws.kid()).find(|key| jws.is_signed_by(key, algorithm)).cloned()
+}
+
+/// The same where the set in force did not hold it: a key may have been replaced under its `kid`, or be new and named by
+/// none.
+async fn signer_in_newer_set(
+    issuer: &Issuer,
+    asked: Asked<'_>,
+    jws: &Jws<'_>,
+    algorithm: Algorithm,
+) -> Result<Arc<Key>, Rejection> {
+    let newer = issuer.keys().newer(asked.arrival).await;
+    newer.and_then(|set| signer(&set, jws, algorithm)).ok_or_else(bad_signature)
 }
 
 /// What the policy wants of an issuer's tokens.

@@ -1,5 +1,5 @@
-//! Which keys of an issuer are in force, and when a token with an unknown `kid` is worth a fetch. Fetching itself is
-//! `refresh`'s; this decides who waits, how often a stranger's `kid` may cost a fetch, and when stale keys end.
+//! Which keys of an issuer are in force, and when a token that they do not verify is worth a fetch. Fetching itself is
+//! `refresh`'s; this decides who waits, how often a stranger's token may cost a fetch, and when stale keys end.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,11 +12,16 @@ use super::error::IdpError;
 use super::hints::LIFE_OF_KEYS;
 use super::keys::KeySet;
 
-/// How long a token with an unknown `kid` may wait for a fetch.
+/// How long a token may wait for a fetch.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Fetches that unknown `kid`s may cause in a row, and then one more each interval: a stranger can send any `kid`.
-const BURST: u32 = 3;
+const UNKNOWN: u32 = 3;
+
+/// The same for tokens whose `kid` is known, or that have none: counted apart, so that forged signatures keep nobody from
+/// a key that is really new.
+const REPLACED: u32 = 1;
+
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why no key was found.
@@ -48,9 +53,10 @@ struct Fetches {
     failed: Option<(Instant, IdpError)>,
 }
 
-/// Fetches asked for on behalf of unknown `kid`s.
+/// Fetches asked for on behalf of tokens that the keys in force do not verify.
 struct Wishes {
-    budget: Budget,
+    unknown: Budget,
+    replaced: Budget,
     /// Asked for and not begun.
     wanted: bool,
     /// When the latest of those under way was begun.
@@ -61,21 +67,22 @@ struct Wishes {
 
 /// A token bucket.
 struct Budget {
+    most: u32,
     left: u32,
     counted_at: Instant,
 }
 
 impl Budget {
-    fn new(now: Instant) -> Self {
-        Self { left: BURST, counted_at: now }
+    fn new(most: u32, now: Instant) -> Self {
+        Self { most, left: most, counted_at: now }
     }
 
     fn take(&mut self, now: Instant) -> Result<(), Duration> {
-        while self.left < BURST && self.counted_at + INTERVAL <= now {
+        while self.left < self.most && self.counted_at + INTERVAL <= now {
             self.left += 1;
             self.counted_at += INTERVAL;
         }
-        if self.left == BURST {
+        if self.left == self.most {
             self.counted_at = now;
         }
         self.left = self.left.checked_sub(1).ok_or_else(|| (self.counted_at + INTERVAL).duration_since(now))?;
@@ -83,12 +90,23 @@ impl Budget {
     }
 }
 
+impl Fetches {
+    /// What a fetch begun at or after `arrival` has come to, when one has ended.
+    fn since(&self, arrival: Instant) -> Option<Result<(), IdpError>> {
+        if self.good.is_some_and(|begun| begun >= arrival) {
+            return Some(Ok(()));
+        }
+        self.failed.as_ref().filter(|(begun, _)| *begun >= arrival).map(|(_, error)| Err(error.clone()))
+    }
+}
+
 impl KeyCache {
     pub(crate) fn new(now: Instant) -> Self {
+        let (unknown, replaced) = (Budget::new(UNKNOWN, now), Budget::new(REPLACED, now));
         Self {
             set: ArcSwap::default(),
             fetches: watch::Sender::new(Fetches::default()),
-            wishes: Mutex::new(Wishes { budget: Budget::new(now), wanted: false, running_since: None, stale_at: None }),
+            wishes: Mutex::new(Wishes { unknown, replaced, wanted: false, running_since: None, stale_at: None }),
             wake: Notify::new(),
         }
     }
@@ -126,35 +144,42 @@ impl KeyCache {
             if set.candidates(kid).next().is_some() {
                 return Ok(set);
             }
-            if seen.good.is_some_and(|begun| begun >= arrival) {
-                return Err(Missing::Unknown);
+            match seen.since(arrival) {
+                Some(Ok(())) => return Err(Missing::Unknown),
+                Some(Err(error)) => return Err(Missing::Unavailable(error)),
+                None => self.want(arrival, |wishes| &mut wishes.unknown)?,
             }
-            if let Some((begun, error)) = seen.failed
-                && begun >= arrival
-            {
-                return Err(Missing::Unavailable(error));
-            }
-            self.want(arrival).map_err(|retry_after| Missing::OverBudget { retry_after })?;
-            match timeout_at(arrival + LONGEST_WAIT, fetches.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Err(Missing::Unavailable(IdpError::Unreachable)),
-            }
+            wait_for_end(&mut fetches, arrival).await?;
         }
     }
 
-    /// Makes sure that a fetch begun at or after `arrival` is under way or asked for.
-    fn want(&self, arrival: Instant) -> Result<(), Duration> {
+    /// A set fetched since `arrival`, for a token that no key in force verifies though its `kid` is known, or that has none;
+    /// `None` when there is none to be had now.
+    pub(crate) async fn newer(&self, arrival: Instant) -> Option<Arc<KeySet>> {
+        let mut fetches = self.fetches.subscribe();
+        loop {
+            let seen = fetches.borrow_and_update().clone();
+            match seen.since(arrival) {
+                Some(outcome) => return outcome.ok().map(|()| self.current()),
+                None => self.want(arrival, |wishes| &mut wishes.replaced).ok()?,
+            }
+            wait_for_end(&mut fetches, arrival).await.ok()?;
+        }
+    }
+
+    /// Makes sure that a fetch begun at or after `arrival` is under way or asked for, at the expense of one of the budgets.
+    fn want(&self, arrival: Instant, budget: fn(&mut Wishes) -> &mut Budget) -> Result<(), Missing> {
         let mut wishes = self.wishes();
         if wishes.wanted || wishes.running_since.is_some_and(|begun| begun >= arrival) {
             return Ok(());
         }
-        wishes.budget.take(Instant::now())?;
+        budget(&mut wishes).take(Instant::now()).map_err(|retry_after| Missing::OverBudget { retry_after })?;
         wishes.wanted = true;
         self.wake.notify_one();
         Ok(())
     }
 
-    /// Returns when an unknown `kid` wants a fetch.
+    /// Returns when a token wants a fetch.
     pub(crate) async fn wanted(&self) {
         while !self.wishes().wanted {
             self.wake.notified().await;
@@ -214,6 +239,14 @@ impl KeyCache {
     /// A panic elsewhere leaves the wishes consistent: every change is a plain assignment.
     fn wishes(&self) -> MutexGuard<'_, Wishes> {
         self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns when a fetch ends.
+async fn wait_for_end(fetches: &mut watch::Receiver<Fetches>, arrival: Instant) -> Result<(), Missing> {
+    match timeout_at(arrival + LONGEST_WAIT, fetches.changed()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Missing::Unavailable(IdpError::Unreachable)),
     }
 }
 
@@ -321,7 +354,7 @@ mod tests {
         let cache = loaded(&["old"]).await;
         let served = Arc::new(std::sync::atomic::AtomicU32::new(0));
         let server = tokio::spawn(serve(Arc::clone(&cache), &["old"], Arc::clone(&served)));
-        for _ in 0..BURST {
+        for _ in 0..UNKNOWN {
             advance(Duration::from_millis(1)).await;
             assert_eq!(cache.holding(Some("forged"), Instant::now()).await.err(), Some(Missing::Unknown));
         }
@@ -331,8 +364,45 @@ mod tests {
         assert!(retry_after <= INTERVAL && retry_after > INTERVAL / 2, "{retry_after:?}");
         advance(INTERVAL).await;
         assert_eq!(cache.holding(Some("forged"), Instant::now()).await.err(), Some(Missing::Unknown));
-        assert_eq!(served.load(std::sync::atomic::Ordering::SeqCst), BURST + 1);
+        assert_eq!(served.load(std::sync::atomic::Ordering::SeqCst), UNKNOWN + 1);
         server.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_replaced_under_its_kid_is_looked_for_once_in_ten_seconds_and_not_at_the_expense_of_new_ones() {
+        let cache = loaded(&["old"]).await;
+        let served = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let server = tokio::spawn(serve(Arc::clone(&cache), &["old"], Arc::clone(&served)));
+        let arrival = Instant::now();
+        let all = futures::future::join_all((0..100).map(|_| cache.newer(arrival))).await;
+        assert!(all.iter().all(Option::is_some), "all who wait get what is fetched for one");
+        for _ in 0..100 {
+            advance(Duration::from_millis(1)).await;
+            assert!(cache.newer(Instant::now()).await.is_none());
+        }
+        assert_eq!(served.load(std::sync::atomic::Ordering::SeqCst), 1);
+        for _ in 0..UNKNOWN {
+            advance(Duration::from_millis(1)).await;
+            assert_eq!(cache.holding(Some("new"), Instant::now()).await.err(), Some(Missing::Unknown));
+        }
+        advance(INTERVAL).await;
+        assert!(cache.newer(Instant::now()).await.is_some());
+        server.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_that_fails_or_hangs_brings_no_newer_set() {
+        let cache = loaded(&["old"]).await;
+        let failing = async {
+            cache.wanted().await;
+            cache.end(cache.begin(Instant::now()), Err(IdpError::Down(503)));
+        };
+        let (newer, ()) = tokio::join!(cache.newer(Instant::now()), failing);
+        assert!(newer.is_none());
+        advance(INTERVAL).await;
+        let arrival = Instant::now();
+        assert!(cache.newer(arrival).await.is_none());
+        assert_eq!(Instant::now() - arrival, LONGEST_WAIT);
     }
 
     #[tokio::test(start_paused = true)]
@@ -428,7 +498,7 @@ mod tests {
             let verdict = cache.holding(Some(&number.to_string()), Instant::now()).await;
             assert!(verdict.is_err());
         }
-        assert!(served.load(std::sync::atomic::Ordering::SeqCst) <= BURST + 1);
+        assert!(served.load(std::sync::atomic::Ordering::SeqCst) <= UNKNOWN + 1);
         assert_eq!(cache.fetches.receiver_count(), 0);
         server.abort();
     }
