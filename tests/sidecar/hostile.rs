@@ -12,8 +12,10 @@ pub(crate) mod scene;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use tests::issuer::Endpoint;
+use tollgate_contract::ValidationMode;
 
-use self::scene::{Row, Scene};
+use self::scene::{Row, Scene, Sent};
 use crate::world::Answer;
 
 #[tokio::test]
@@ -66,6 +68,28 @@ async fn good_tokens_pass_whatever_their_form() {
         assert_eq!(scene.world.get_with(&[&header]).await.status, 200, "{header}");
     }
     assert_eq!(scene.world.app_hits(), count + 2);
+}
+
+/// What the issuer has signed and the policy does not want, no answer makes good.
+#[tokio::test]
+async fn where_the_issuer_judges_alone_its_yes_makes_no_wrong_token_good() {
+    let scene = Scene::start_in(ValidationMode::Introspection).await;
+    let issuer = &scene.world.issuer;
+    let typed = forms::rows(&scene).into_iter().filter(|row| row.reason == "wrong_token_type");
+    let rows: Vec<Row> = meanings::rows(&scene).into_iter().chain(typed).collect();
+    assert!(rows.len() >= 90, "{} rows", rows.len());
+    for row in &rows {
+        let Sent::Token(token) = &row.sent else { panic!("{} is no token", row.name) };
+        issuer.answer(token, scene.okta().answer());
+        // Its audience is looked at first, as that takes no key.
+        let reason = if row.name == "an ID token for our own client" { "audience_mismatch" } else { row.reason };
+        assert_eq!(scene.world.get(token).await.verdict(), (401, reason), "{}", row.name);
+    }
+    assert_eq!(issuer.hits(Endpoint::Introspect), 0);
+    for (name, token) in good::of_okta(&scene) {
+        issuer.answer(&token, scene.okta().answer());
+        assert_eq!(scene.world.get(&token).await.verdict(), (200, "-"), "{name}");
+    }
 }
 
 /// RFC 6750 section 3: the scheme and a realm always, an error code where something was sent, no attribute twice, and

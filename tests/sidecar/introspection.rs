@@ -10,7 +10,9 @@ use serde_json::json;
 use tests::issuer::{Endpoint, FakeIssuer, Fault, Wire, mount_credentials};
 use tests::mint::{Token, epoch_seconds, other_key};
 use tests::wait::eventually;
-use tollgate_contract::{Access, ClientAuthMethod, PathMatch, ProblemCode, RouteConfig, ScopesConfig, ValidationMode};
+use tollgate_contract::{
+    Access, ClientAuthMethod, PathMatch, ProblemCode, RouteConfig, ScopesConfig, TokenProfile, ValidationMode,
+};
 
 use crate::world::{PATIENCE, World, problem};
 
@@ -223,13 +225,18 @@ async fn an_active_answer_is_checked_before_it_counts() {
     assert_eq!(world.app_hits(), 0);
 }
 
-#[tokio::test]
-async fn what_is_certainly_bad_costs_no_question() {
-    let world = World::ready(ValidationMode::Introspection).await;
+/// Where the issuer alone judges, readiness is not about its keys.
+async fn await_keys(world: &World) {
     eventually("the keys are there", PATIENCE, || async {
         if world.report().await.issuers[0].key_ids.is_empty() { Err("no keys") } else { Ok(()) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_certainly_bad_costs_no_question() {
+    let world = World::ready(ValidationMode::Introspection).await;
+    await_keys(&world).await;
     let good = world.issuer.token();
     let now = epoch_seconds();
     for (name, token, reason) in [
@@ -238,10 +245,51 @@ async fn what_is_certainly_bad_costs_no_question() {
         ("audience", good.clone().claim("aud", json!("api://other")).signed(), "audience_mismatch"),
         ("issuer", good.clone().claim("iss", json!("https://evil.example")).signed(), "issuer_mismatch"),
         ("bound to a certificate", good.clone().claim("cnf", json!({"x5t#S256": "x"})).signed(), "sender_mismatch"),
+        ("a logout token", good.clone().header("typ", json!("logout+jwt")).signed(), "wrong_token_type"),
+        (
+            "a proof under an unknown key",
+            good.clone().header("typ", json!("dpop+jwt")).header("kid", json!("x")).signed(),
+            "wrong_token_type",
+        ),
+        ("an ID token for us", good.clone().claim("nonce", json!("n")).signed(), "wrong_token_type"),
+        ("a life of two days", good.clone().claim("exp", json!(now + 2 * 86_400)).signed(), "malformed_token"),
+        (
+            "the same without kid",
+            good.clone().claim("exp", json!(now + 2 * 86_400)).header("kid", json!(null)).signed(),
+            "malformed_token",
+        ),
     ] {
+        // Whatever its issuer would say of it.
+        world.issuer.answer(&token, good.answer());
         assert_eq!(world.get(&token).await.verdict(), (401, reason), "{name}");
     }
     assert_eq!(world.issuer.hits(Endpoint::Introspect), 0);
+}
+
+#[tokio::test]
+async fn a_token_that_is_certainly_its_issuers_keeps_to_the_profile_and_the_lifetime_of_the_policy() {
+    let world = World::start(FakeIssuer::start().await, ValidationMode::Introspection, |config| {
+        config.issuers[0].token_profile = TokenProfile::Rfc9068;
+        config.issuers[0].max_token_lifetime_seconds = 3_600;
+    })
+    .await;
+    world.await_ready().await;
+    await_keys(&world).await;
+    let now = epoch_seconds();
+    let good = world.issuer.token().header("typ", json!("at+jwt")).claim("client_id", json!("0oaCaller"));
+    let lasting = good.clone().claim("exp", json!(now + 7_200));
+    for (name, token, expected) in [
+        ("good", good.clone(), (200, "-")),
+        ("Okta's own form", world.issuer.token(), (401, "wrong_token_type")),
+        ("without jti", good.clone().claim("jti", json!(null)), (401, "malformed_token")),
+        ("of two hours", lasting.clone(), (401, "malformed_token")),
+    ] {
+        let text = token.signed();
+        world.issuer.answer(&text, good.answer());
+        assert_eq!(world.get(&text).await.verdict(), expected, "{name}");
+    }
+    world.issuer.answer("opaque", lasting.answer());
+    assert_eq!(world.get("opaque").await.verdict(), (401, "malformed_token"), "an opaque one by what is said of it");
 }
 
 #[tokio::test]

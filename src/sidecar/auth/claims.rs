@@ -96,6 +96,7 @@ impl Claims {
         }
         self.check_kind(rules, rules.okta)?;
         let expires_at = self.check_times(rules, now)?;
+        self.check_lifetime(expires_at, rules, now)?;
         self.check_audience(rules)?;
         let mut facts = self.facts(expires_at, rules)?;
         if let Some(key) = bound_to

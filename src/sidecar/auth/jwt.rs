@@ -70,7 +70,7 @@ impl<'a> Jws<'a> {
 
     /// Okta's access tokens carry no `typ`, RFC 9068's `at+jwt`; other JWTs of the same issuer say what they are. Media
     /// types are compared without case, and `application/` may be left out (RFC 7515 section 4.1.9).
-    fn check_type(&self, profile: TokenProfile) -> Result<(), Rejection> {
+    pub(crate) fn check_type(&self, profile: TokenProfile) -> Result<(), Rejection> {
         let typ = match self.compact.header().get("typ") {
             None => None,
             Some(typ) => Some(typ.as_str().ok_or_else(|| malformed("The token's type is not a string."))?),

@@ -220,6 +220,7 @@ async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Resu
 /// a key that is known already, else nothing.
 async fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Known, Rejection> {
     let rules = rules(issuer, asked.keep_claims);
+    jws.check_type(issuer.token_profile())?;
     jws.claims.refuse_certainly_bad(&rules, asked.now)?;
     let unverified = Known::Nothing { bound_to: jws.claims.confirmation()? };
     let Ok(algorithm) = jws.algorithm(issuer.algorithms()) else { return Ok(unverified) };
@@ -230,14 +231,11 @@ async fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Kno
         None if is_kid_known => signer_in_newer_set(issuer, asked, jws, algorithm).await?,
         None => return Ok(unverified),
     };
-    let identity = jws
-        .check_header(issuer.algorithms(), issuer.token_profile())
-        .and_then(|_| jws.claims.judge_token(&rules, asked.now))
-        .and_then(|facts| facts.into_identity(issuer.shared_name(), issuer.url_header()));
-    Ok(match identity {
-        Ok(identity) => Known::Sound { identity: Arc::new(identity), key, answer_speaks: true },
-        Err(_) => unverified,
-    })
+    // From here on it is the issuer's own word: what the policy does not want in it, no answer makes good.
+    jws.check_header(issuer.algorithms(), issuer.token_profile())?;
+    let facts = jws.claims.judge_token(&rules, asked.now)?;
+    let identity = Arc::new(facts.into_identity(issuer.shared_name(), issuer.url_header())?);
+    Ok(Known::Sound { identity, key, answer_speaks: true })
 }
 
 /// The key of a set that made the token's signature.

@@ -5,11 +5,12 @@ use std::sync::OnceLock;
 use serde_json::json;
 use tests::issuer::FakeIssuer;
 use tests::mint::{SigningKey, Token};
+use tests::wait::eventually;
 use tollgate_contract::{
     Access, Algorithm, IssuerConfig, PathMatch, RouteConfig, ScopesConfig, SidecarConfig, TokenProfile, ValidationMode,
 };
 
-use crate::world::{Answer, World};
+use crate::world::{Answer, PATIENCE, World};
 
 /// A request that must be refused, and how.
 pub(crate) struct Row {
@@ -66,7 +67,13 @@ pub(crate) fn keys() -> &'static Keys {
 }
 
 impl Scene {
+    /// With the first issuer's tokens judged locally.
     pub(crate) async fn start() -> Self {
+        Self::start_in(ValidationMode::Local).await
+    }
+
+    /// With the first issuer's tokens judged in this mode.
+    pub(crate) async fn start_in(mode: ValidationMode) -> Self {
         let okta = FakeIssuer::start().await;
         let (partner, strict, asked) =
             (FakeIssuer::start().await, FakeIssuer::start().await, FakeIssuer::start().await);
@@ -75,7 +82,7 @@ impl Scene {
         strict.publish(&[keys.strict.jwk()]);
         asked.client("0oaApi", &["api-secret"]);
         let change = |config: &mut SidecarConfig| {
-            let base = config.issuers[0].clone();
+            let base = IssuerConfig { validation: ValidationMode::Local, ..config.issuers[0].clone() };
             let like = |name: &str, issuer: &FakeIssuer| IssuerConfig {
                 name: name.into(),
                 url: issuer.url(),
@@ -103,8 +110,16 @@ impl Scene {
                 when: None,
             });
         };
-        let world = World::start(okta, ValidationMode::Local, change).await;
+        let world = World::start(okta, mode, change).await;
         world.await_ready().await;
+        eventually("the keys are there", PATIENCE, || async {
+            if world.report().await.issuers.iter().any(|issuer| issuer.key_ids.is_empty()) {
+                Err("no keys")
+            } else {
+                Ok(())
+            }
+        })
+        .await;
         Self { world, partner, strict, asked }
     }
 
