@@ -8,6 +8,7 @@ use http::HeaderValue;
 use serde_json::Value;
 use tollgate_contract::TokenProfile;
 
+use super::credentials::LONGEST_TOKEN;
 use crate::identity::{Identity, IdentityHeaders, Scopes, Thumbprint};
 use crate::jose::Object;
 use crate::reason::Reason;
@@ -280,8 +281,12 @@ impl Facts {
     }
 }
 
-/// Printable ASCII that no reader of headers trims: the app must see what the issuer said, or nothing.
+/// Printable ASCII that no reader of headers trims: the app must see what the issuer said, or nothing. No longer than a
+/// token may be: an answer has room for more.
 fn header(text: &str) -> Judgement<HeaderValue> {
+    if text.len() > LONGEST_TOKEN {
+        return Err(malformed("A claim of the token is too long for a header."));
+    }
     let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && text.trim() == text && !text.is_empty();
     match HeaderValue::from_str(text) {
         Ok(value) if printable => Ok(value),

@@ -10,7 +10,7 @@ use crate::reason::Reason;
 use crate::rejection::Rejection;
 
 /// Okta's tokens have under 2 KiB, with a user's many groups a few more.
-const LONGEST_TOKEN: usize = 16 * 1024;
+pub(super) const LONGEST_TOKEN: usize = 16 * 1024;
 
 /// How a token is presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

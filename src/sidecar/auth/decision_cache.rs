@@ -9,7 +9,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::Value;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, IdentityHeaders};
 use crate::idp::{Key, TokenDigest};
 use crate::jose::Object;
 
@@ -17,9 +17,12 @@ use crate::jose::Object;
 /// tokens pushes none out.
 const CAPACITY: usize = 100_000;
 
-/// What a verdict takes in memory without claims: 60 MB when the cache is full, nothing before. Where claims are kept
-/// they count as well, and fewer tokens fit.
+/// What a verdict takes in memory with headers of the usual length and without claims: 60 MB when the cache is full,
+/// nothing before. Longer headers and, where they are kept, claims count as well, and fewer tokens fit.
 const VERDICT_BYTES: u64 = 600;
+
+/// Subject, client and scopes of most tokens.
+const USUAL_HEADERS: u64 = 100;
 
 /// A good verdict.
 #[derive(Clone)]
@@ -41,7 +44,8 @@ impl Decision {
     /// A verdict that is fresh until the token ends.
     pub(crate) fn new(identity: Arc<Identity>, key: Option<Arc<Key>>, ends: SystemTime) -> Self {
         let ends = millis(ends);
-        let bytes = VERDICT_BYTES + identity.claims.as_deref().map_or(0, bytes_of);
+        let headers = bytes_of_headers(&identity.headers).saturating_sub(USUAL_HEADERS);
+        let bytes = VERDICT_BYTES + headers + identity.claims.as_deref().map_or(0, bytes_of);
         Self { identity, key, fresh_until_millis: ends, stale_until_millis: ends, ends_millis: ends, bytes }
     }
 
@@ -118,6 +122,12 @@ impl DecisionCache {
     pub(crate) fn forget(&self, token: &TokenDigest) {
         self.decisions.remove(token);
     }
+}
+
+/// What is not shared with other verdicts.
+fn bytes_of_headers(headers: &IdentityHeaders) -> u64 {
+    let own = [&headers.subject, &headers.client_id, &headers.scopes];
+    own.into_iter().flatten().map(|value| value.len() as u64).sum()
 }
 
 /// About what an object's members take in memory: names, values, and the tree's nodes.
@@ -222,6 +232,17 @@ mod tests {
         old.retire_all_but(&parse(RsaKey::second(), "second", &old));
         assert!(cache.earlier(&token, at(60)).is_none());
         assert!(cache.find(&token, at(60)).is_none());
+    }
+
+    #[test]
+    fn long_headers_count_for_what_they_take() {
+        let with = |scopes: usize| {
+            let scopes: Vec<String> = (0..scopes).map(|nth| format!("scope-{nth:04}")).collect();
+            let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+            Decision::new(Arc::new(Identity::blank().with_scopes(&scopes)), None, at(100)).bytes
+        };
+        assert_eq!(with(9), VERDICT_BYTES);
+        assert_eq!(with(1_000), VERDICT_BYTES + 11 * 1_000 - 1 - USUAL_HEADERS);
     }
 
     #[test]

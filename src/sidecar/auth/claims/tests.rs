@@ -253,6 +253,11 @@ fn a_claim_that_a_header_would_change_makes_the_token_malformed() {
             assert_eq!(identity(&json!({name: text})).unwrap_err(), Reason::MalformedToken, "{name} {text:?}");
         }
     }
+    let longest = "x".repeat(LONGEST_TOKEN);
+    assert!(identity(&json!({"sub": longest, "scp": [longest]})).is_ok());
+    for changes in [json!({"sub": format!("{longest}x")}), json!({"scp": [longest, "x"]})] {
+        assert_eq!(identity(&changes).unwrap_err(), Reason::MalformedToken, "longer than a token may be");
+    }
     assert_eq!(identity(&json!({"scp": ["a b"]})).unwrap_err(), Reason::MalformedToken);
     assert_eq!(identity(&json!({"scp": ["a\nb"]})).unwrap_err(), Reason::MalformedToken);
 }
