@@ -11,7 +11,7 @@ use crate::jose::Object;
 
 /// The outcome of a successful check. Many are remembered at a time, so each fact is held once: as the header value that
 /// the app gets, where there is one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Identity {
     /// Name of the issuer in the resource.
     pub issuer: Arc<str>,
@@ -37,6 +37,15 @@ impl Identity {
     pub fn has_scope(&self, scope: &str) -> bool {
         let held = self.headers.scopes.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
         !scope.is_empty() && held.split(|byte| *byte == b' ').any(|word| word == scope.as_bytes())
+    }
+
+    /// Without the scopes that `other` lacks.
+    #[must_use]
+    pub fn within_scopes_of(mut self, other: &Self) -> Self {
+        let held = self.headers.scopes.as_ref().and_then(|scopes| scopes.to_str().ok()).unwrap_or_default();
+        let both: Vec<&str> = held.split(' ').filter(|scope| other.has_scope(scope)).collect();
+        self.headers.scopes = HeaderValue::try_from(both.join(" ")).ok().filter(|scopes| !scopes.is_empty());
+        self
     }
 }
 
@@ -91,7 +100,7 @@ impl Identity {
 
 /// `X-Tollgate-Subject`, `-Client-Id`, `-Scopes` (space-delimited) and `-Issuer` (the issuer's URL). A value that a
 /// header cannot carry (control characters, non-ASCII) makes the token malformed, so what is here is safe.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct IdentityHeaders {
     /// Absent without a subject.
     pub subject: Option<HeaderValue>,
@@ -115,5 +124,19 @@ mod tests {
             assert!(!identity.has_scope(scope), "{scope:?}");
         }
         assert!(!Identity::blank().has_scope("items") && !Identity::blank().has_scope(""));
+    }
+
+    #[test]
+    fn what_two_say_are_the_scopes_that_both_say() {
+        let both = |own: &[&str], other: &[&str]| {
+            let own = Identity::blank().with_scopes(own);
+            own.within_scopes_of(&Identity::blank().with_scopes(other)).headers.scopes
+        };
+        assert_eq!(both(&["a", "b", "c"], &["c", "b", "d"]).unwrap(), "b c");
+        assert_eq!(both(&["a"], &["a"]).unwrap(), "a");
+        assert_eq!(both(&["a"], &["b"]), None);
+        let nothing = Identity::blank();
+        assert_eq!(nothing.clone().within_scopes_of(&Identity::blank().with_scopes(&["a"])).headers.scopes, None);
+        assert_eq!(Identity::blank().with_scopes(&["a"]).within_scopes_of(&nothing).headers.scopes, None);
     }
 }

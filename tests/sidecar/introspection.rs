@@ -318,6 +318,23 @@ async fn refresh_and_id_tokens_of_okta_behind_a_custom_domain_do_not_pass() {
 }
 
 #[tokio::test]
+async fn where_both_must_agree_a_scope_that_the_answer_lacks_is_none() {
+    let world = World::start(FakeIssuer::start().await, ValidationMode::LocalAndIntrospection, |config| {
+        config.routes = ["items", "admin"].map(route_with_scope).into();
+    })
+    .await;
+    world.await_ready().await;
+    let token = world.issuer.token();
+    let text = token.clone().claim("scp", json!(["admin", "items"])).signed();
+    world.issuer.answer(&text, token.claim("scp", json!(["items", "other"])).answer());
+    for _ in 0..2 {
+        let answer = world.get_path("/items", &text).await;
+        assert_eq!((answer.status, &answer.body["scopes"]), (200, &json!("items")), "the app sees what both say");
+        assert_eq!(world.get_path("/admin", &text).await.verdict(), (403, "insufficient_scope"));
+    }
+}
+
+#[tokio::test]
 async fn nothing_that_fails_locally_is_asked_about_where_both_must_agree() {
     let world = World::ready(ValidationMode::LocalAndIntrospection).await;
     let good = world.issuer.token();

@@ -260,7 +260,9 @@ fn judge(question: &Question, answer: Option<Object>) -> Result<Decision, Reject
                 ));
             }
             ends = expiry(identity).map_or(ends, |exp| exp.min(ends));
-            (if *answer_speaks { answered } else { Arc::clone(identity) }, Some(Arc::clone(key)))
+            // Where both have to agree, a scope is one that both name.
+            let both = || Arc::new(Identity::clone(identity).within_scopes_of(&answered));
+            (if *answer_speaks { Arc::clone(&answered) } else { both() }, Some(Arc::clone(key)))
         }
     };
     Ok(Decision::new(identity, key, ends).fresh_until(fresh_until, issuer.max_stale()))
