@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn a_verdict_ends_when_its_key_leaves_the_issuers_set() {
         let parse = |key: &RsaKey, kid: &str, previous: &KeySet| {
-            KeySet::parse(json!({"keys": [key.jwk(kid)]}).to_string().as_bytes(), &[Algorithm::Rs256], previous)
-                .unwrap()
+            let set = json!({"keys": [key.jwk(kid)]}).to_string();
+            KeySet::parse(set.as_bytes(), &[Algorithm::Rs256]).unwrap().following(previous)
         };
         let old = parse(RsaKey::first(), "first", &KeySet::default());
         let key = old.candidates(None).next().cloned();

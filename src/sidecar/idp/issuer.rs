@@ -326,7 +326,7 @@ impl Issuer {
 
     fn seed(&self, keys: &SeededKeys, now: SystemTime) {
         let Some(left) = hints::life_left(keys, now).filter(|_| self.uses_keys()) else { return };
-        match KeySet::parse(keys.jwks.as_bytes(), self.algorithms(), &self.keys.current()) {
+        match KeySet::parse(keys.jwks.as_bytes(), self.algorithms()) {
             Ok(set) => {
                 let count = set.len();
                 if self.keys.seed(set, Instant::now() + left) {

@@ -230,9 +230,11 @@ impl KeyCache {
         stale
     }
 
+    /// Called with the wishes held, so that each set follows the one before.
     fn replace(&self, set: KeySet) {
-        let set = Arc::new(set);
-        let old = self.set.swap(Arc::clone(&set));
+        let old = self.current();
+        let set = Arc::new(set.following(&old));
+        self.set.store(Arc::clone(&set));
         old.retire_all_but(&set);
     }
 
@@ -259,15 +261,15 @@ mod tests {
     use crate::jose::Algorithm;
     use crate::testkit::RsaKey;
 
-    fn set(cache: &KeyCache, kids: &[&str]) -> KeySet {
+    fn set(kids: &[&str]) -> KeySet {
         let keys: Vec<_> = kids.iter().map(|kid| RsaKey::first().jwk(kid)).collect();
-        KeySet::parse(json!({"keys": keys}).to_string().as_bytes(), &[Algorithm::Rs256], &cache.current()).unwrap()
+        KeySet::parse(json!({"keys": keys}).to_string().as_bytes(), &[Algorithm::Rs256]).unwrap()
     }
 
     async fn loaded(kids: &[&str]) -> Arc<KeyCache> {
         let cache = Arc::new(KeyCache::new(Instant::now()));
         let begun = cache.begin(Instant::now());
-        cache.end(begun, Ok(Some(set(&cache, kids))));
+        cache.end(begun, Ok(Some(set(kids))));
         // What comes now came after that fetch.
         advance(Duration::from_millis(1)).await;
         cache
@@ -280,7 +282,7 @@ mod tests {
             let begun = cache.begin(Instant::now());
             advance(Duration::from_millis(10)).await;
             served.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            cache.end(begun, Ok(Some(set(&cache, kids))));
+            cache.end(begun, Ok(Some(set(kids))));
         }
     }
 
@@ -317,12 +319,12 @@ mod tests {
             async move { cache.holding(Some("forged"), arrival).await.map(|_| ()) }
         });
         tokio::task::yield_now().await;
-        cache.end(begun, Ok(Some(set(&cache, &["old"]))));
+        cache.end(begun, Ok(Some(set(&["old"]))));
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         cache.wanted().await;
         let begun = cache.begin(Instant::now());
-        cache.end(begun, Ok(Some(set(&cache, &["old"]))));
+        cache.end(begun, Ok(Some(set(&["old"]))));
         assert_eq!(waiting.await.unwrap(), Err(Missing::Unknown));
     }
 
@@ -424,23 +426,38 @@ mod tests {
     async fn seeded_keys_serve_until_the_first_fetch_and_never_replace_what_it_brought() {
         let cache = Arc::new(KeyCache::new(Instant::now()));
         let in_an_hour = Instant::now() + Duration::from_secs(3_600);
-        assert!(cache.seed(set(&cache, &["seeded"]), in_an_hour));
+        assert!(cache.seed(set(&["seeded"]), in_an_hour));
         assert!(cache.is_loaded());
         assert_eq!(cache.stale_at(), Some(in_an_hour), "counted from when they were fetched");
         assert!(cache.holding(Some("seeded"), Instant::now()).await.is_ok());
-        assert!(cache.seed(set(&cache, &["newer"]), in_an_hour));
+        assert!(cache.seed(set(&["newer"]), in_an_hour));
         assert_eq!(cache.current().ids(), ["newer"]);
         let begun = cache.begin(Instant::now());
-        cache.end(begun, Ok(Some(set(&cache, &["live"]))));
-        assert!(!cache.seed(set(&cache, &["late"]), in_an_hour + LIFE_OF_KEYS));
+        cache.end(begun, Ok(Some(set(&["live"]))));
+        assert!(!cache.seed(set(&["late"]), in_an_hour + LIFE_OF_KEYS));
         assert_eq!(cache.current().ids(), ["live"]);
         assert_eq!(cache.stale_at(), Some(begun + LIFE_OF_KEYS));
     }
 
     #[tokio::test(start_paused = true)]
+    async fn keys_that_a_seed_takes_away_while_a_fetch_is_read_are_in_force_after_it() {
+        let cache = Arc::new(KeyCache::new(Instant::now()));
+        let in_an_hour = Instant::now() + Duration::from_secs(3_600);
+        cache.seed(set(&["stays", "left"]), in_an_hour);
+        let (held, begun, read) = (cache.current(), cache.begin(Instant::now()), set(&["stays", "left"]));
+        cache.seed(set(&["stays"]), in_an_hour);
+        cache.end(begun, Ok(Some(read)));
+        let current = cache.current();
+        assert_eq!(current.ids(), ["left", "stays"]);
+        assert!(current.candidates(None).all(|key| key.is_in_force()));
+        assert!(held.candidates(Some("stays")).all(|key| key.is_in_force()), "decisions made with it hold");
+        assert!(held.candidates(Some("left")).all(|key| !key.is_in_force()));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_kid_that_only_the_seed_lacks_is_not_unknown() {
         let cache = Arc::new(KeyCache::new(Instant::now()));
-        cache.seed(set(&cache, &["seeded"]), Instant::now() + LIFE_OF_KEYS);
+        cache.seed(set(&["seeded"]), Instant::now() + LIFE_OF_KEYS);
         advance(Duration::from_millis(1)).await;
         let failing = async {
             cache.wanted().await;
@@ -453,7 +470,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn seeded_keys_end_a_day_after_they_were_fetched() {
         let cache = Arc::new(KeyCache::new(Instant::now()));
-        cache.seed(set(&cache, &["seeded"]), Instant::now() + Duration::from_secs(60));
+        cache.seed(set(&["seeded"]), Instant::now() + Duration::from_secs(60));
         advance(Duration::from_secs(60)).await;
         assert!(cache.drop_stale(Instant::now()));
         assert_eq!(cache.current().len(), 0);
@@ -465,8 +482,8 @@ mod tests {
         let hanging = cache.begin(Instant::now());
         advance(Duration::from_secs(2)).await;
         let begun = cache.begin(Instant::now());
-        cache.end(begun, Ok(Some(set(&cache, &["new"]))));
-        cache.end(hanging, Ok(Some(set(&cache, &["old"]))));
+        cache.end(begun, Ok(Some(set(&["new"]))));
+        cache.end(hanging, Ok(Some(set(&["old"]))));
         assert_eq!(cache.current().ids(), ["new"]);
         cache.end(hanging, Err(IdpError::Unreachable));
         assert_eq!(cache.holding(Some("forged"), begun).await.err(), Some(Missing::Unknown));
@@ -483,7 +500,7 @@ mod tests {
             advance(Duration::from_millis(500)).await;
             cache.end(hanging, Err(IdpError::Unreachable));
             advance(Duration::from_millis(500)).await;
-            cache.end(latest, Ok(Some(set(&cache, &["old", "new"]))));
+            cache.end(latest, Ok(Some(set(&["old", "new"]))));
         };
         let (verdict, ()) = tokio::join!(cache.holding(Some("new"), arrival), answered);
         assert!(verdict.is_ok());

@@ -67,19 +67,27 @@ struct Document {
 }
 
 impl KeySet {
-    /// Reads a JWKS for tokens signed with one of `algorithms`. Keys that `previous` already holds stay the same
-    /// objects, so that decisions made with them hold.
-    pub(crate) fn parse(body: &[u8], algorithms: &[Algorithm], previous: &Self) -> Result<Self, &'static str> {
+    /// Reads a JWKS for tokens signed with one of `algorithms`.
+    pub(crate) fn parse(body: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
         let document: Document = serde_json::from_slice(body).map_err(|_| "the key set is not a JWKS")?;
         let mut keys: Vec<Arc<Key>> = Vec::new();
         for key in document.keys.iter().filter_map(|jwk| Key::of(jwk, algorithms)).take(MOST_KEYS) {
-            if keys.iter().any(|held| held.equals(&key)) {
-                continue;
+            if !keys.iter().any(|held| held.equals(&key)) {
+                keys.push(Arc::new(key));
             }
-            let held = previous.keys.iter().find(|held| held.is_in_force() && held.equals(&key));
-            keys.push(held.cloned().unwrap_or_else(|| Arc::new(key)));
         }
         if keys.is_empty() { Err("the key set holds no usable signing key") } else { Ok(Self { keys }) }
+    }
+
+    /// The same set as the one after `held`, whose keys stay the same objects where they stay, so that decisions made with
+    /// them hold.
+    pub(crate) fn following(mut self, held: &Self) -> Self {
+        for key in &mut self.keys {
+            if let Some(same) = held.keys.iter().find(|held| held.is_in_force() && held.equals(key)) {
+                *key = Arc::clone(same);
+            }
+        }
+        self
     }
 
     /// The keys that may have made a token's signature: all with this `kid` (an ambiguous `kid` is tried in full), or
@@ -123,7 +131,7 @@ mod tests {
     const RS256: [Algorithm; 1] = [Algorithm::Rs256];
 
     fn parse(document: &Value) -> Result<KeySet, &'static str> {
-        KeySet::parse(document.to_string().as_bytes(), &RS256, &KeySet::default())
+        KeySet::parse(document.to_string().as_bytes(), &RS256)
     }
 
     fn verifies(key: &Key, signature: &[u8]) -> bool {
@@ -172,7 +180,7 @@ mod tests {
         for document in [json!([]), json!({}), json!({"keys": {}}), json!({"keys": []}), json!("keys")] {
             assert!(parse(&document).is_err(), "{document}");
         }
-        assert!(KeySet::parse(b"<html>", &RS256, &KeySet::default()).is_err());
+        assert!(KeySet::parse(b"<html>", &RS256).is_err());
     }
 
     #[test]
@@ -189,7 +197,7 @@ mod tests {
         let kinds = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
         let keys: Vec<_> = kinds.iter().map(|kind| KeyPair::shared(*kind).jwk("same")).collect();
         let body = json!({"keys": keys}).to_string();
-        let set = KeySet::parse(body.as_bytes(), &kinds, &KeySet::default()).unwrap();
+        let set = KeySet::parse(body.as_bytes(), &kinds).unwrap();
         for kind in kinds {
             let signature = KeyPair::shared(kind).sign(kind, b"message");
             let signers = |algorithm| {
@@ -198,7 +206,7 @@ mod tests {
             };
             assert_eq!(kinds.map(signers), kinds.map(|other| usize::from(other == kind)), "{kind:?}");
         }
-        let unlisted = KeySet::parse(body.as_bytes(), &[Algorithm::EdDsa], &KeySet::default()).unwrap();
+        let unlisted = KeySet::parse(body.as_bytes(), &[Algorithm::EdDsa]).unwrap();
         assert_eq!(unlisted.len(), 1, "keys that serve no algorithm of the issuer's are not kept");
     }
 
@@ -222,7 +230,7 @@ mod tests {
     fn a_key_that_stays_is_the_same_object_and_one_that_left_is_retired() {
         let (first, second) = (RsaKey::first().jwk("first"), RsaKey::second().jwk("second"));
         let old = parse(&json!({"keys": [first, second]})).unwrap();
-        let new = KeySet::parse(json!({"keys": [second]}).to_string().as_bytes(), &RS256, &old).unwrap();
+        let new = parse(&json!({"keys": [second]})).unwrap().following(&old);
         old.retire_all_but(&new);
         let in_force = |kid| old.candidates(Some(kid)).all(|key| key.is_in_force());
         assert!(!in_force("first"));
@@ -235,7 +243,7 @@ mod tests {
         let set = |alg: &str, previous: &KeySet| {
             let mut jwk = RsaKey::first().jwk("kid");
             jwk["alg"] = json!(alg);
-            KeySet::parse(json!({"keys": [jwk]}).to_string().as_bytes(), &both, previous).unwrap()
+            KeySet::parse(json!({"keys": [jwk]}).to_string().as_bytes(), &both).unwrap().following(previous)
         };
         let old = set("RS256", &KeySet::default());
         old.retire_all_but(&set("RS256", &old));
@@ -248,7 +256,7 @@ mod tests {
     fn the_same_id_with_another_modulus_is_another_key() {
         let old = parse(&json!({"keys": [RsaKey::first().jwk("kid")]})).unwrap();
         let replaced = json!({"keys": [RsaKey::second().jwk("kid")]});
-        let new = KeySet::parse(replaced.to_string().as_bytes(), &RS256, &old).unwrap();
+        let new = parse(&replaced).unwrap().following(&old);
         old.retire_all_but(&new);
         assert!(old.candidates(None).all(|key| !key.is_in_force()));
     }

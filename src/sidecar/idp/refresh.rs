@@ -119,12 +119,11 @@ async fn until_due(issuer: &Issuer, next: Instant, wish_from: Instant) {
 /// One attempt: metadata where it is missing, old or in doubt, and keys. Returns when it was begun, and how long what it
 /// brought is good for.
 async fn refresh(issuer: &Issuer, begun: Instant, doubts: bool) -> (Instant, Result<Duration, IdpError>) {
-    // No await between reading the set and its taking force: it is compared with the one in force.
     let outcome = attempt(issuer, doubts).await.and_then(|fetched| {
         let Fetched { keys: Some((body, life)), asked } = fetched else {
             return Ok((None, LONGEST_LIFE, fetched.asked));
         };
-        match KeySet::parse(&body, issuer.algorithms(), &issuer.keys().current()) {
+        match KeySet::parse(&body, issuer.algorithms()) {
             Ok(keys) => Ok((Some(keys), life, asked)),
             // Where the issuer is asked anyway, its keys only spare it some questions.
             Err(_) if !issuer.mode().checks_locally() => Ok((None, LONGEST_LIFE, asked)),
