@@ -326,3 +326,6 @@ fn arithmetic<'v>(operator: Binary, a: &Value<'v>, b: &Value<'v>) -> Outcome<'v>
     };
     whole.ok_or(EvaluationError::Arithmetic)
 }
+
+#[cfg(test)]
+mod tests;
