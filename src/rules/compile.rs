@@ -24,6 +24,8 @@ const CREDENTIALS: [&str; 4] = ["authorization", "cookie", "dpop", "proxy-author
 const OURS: &str = "x-tollgate-";
 /// `claims.roles.exists(r, r.rights.exists(x, …))` and no further.
 const MAX_LOOPS: usize = 2;
+/// How much of a name a message repeats.
+const SHOWN: usize = 64;
 
 type Compiled<T> = Result<T, CompileError>;
 
@@ -226,20 +228,19 @@ impl Compiler<'_> {
 
     /// What a rule looks at is known before there is a request: the proxy lets no other spelling of it through.
     fn header(&mut self, at: &IdedExpr, name: &str) -> Compiled<HeaderName> {
-        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return self
-                .refuse(at, format!("header names are written in lower case here: {:?}", name.to_ascii_lowercase()));
+        let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
+            return self.refuse(at, "this is no name of a header");
+        };
+        if name != header.as_str() {
+            let shown: String = header.as_str().chars().take(SHOWN).collect();
+            return self.refuse(at, format!("header names are written in lower case here: {shown:?}"));
         }
         if CREDENTIALS.contains(&name) {
             return self.refuse(at, format!("the header {name:?} carries credentials and is not shown to rules"));
         }
         if name.starts_with(OURS) {
-            return self
-                .refuse(at, format!("the header {name:?} is made from the token; use claims or request.client"));
+            return self.refuse(at, format!("headers {OURS}* are made from the token; use claims or request.client"));
         }
-        let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
-            return self.refuse(at, format!("{name:?} is no name of a header"));
-        };
         self.headers.push(header.clone());
         Ok(header)
     }
