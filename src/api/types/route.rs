@@ -37,11 +37,13 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Scopes>,
     /// Names of the issuers whose tokens may pass; those of all issuers when left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = limits::ISSUERS), inner(length(min = 1, max = limits::ISSUER_NAME_LENGTH)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    pub issuers: Vec<String>,
-    /// A condition in CEL that must be true beside the scopes, such as `'support' in claims.groups`. It sees `claims`, the
+    #[x_kube(validation = ("self.size() > 0", "name at least one issuer, or leave issuers out"))]
+    pub issuers: Option<Vec<String>>,
+    /// A condition in CEL that must be true beside the scopes, such as `'support' in claims.groups`
+    /// (in YAML, put it in double quotes as a whole). It sees `claims`, the
     /// token's claims, and `request` with method, path, client and headers (without those that carry credentials). One that
     /// cannot be evaluated, such as for a claim that is not there, denies.
     #[serde(default, skip_serializing_if = "Option::is_none")]

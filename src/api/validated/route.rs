@@ -62,13 +62,19 @@ fn parse(route: &types::Route, all_issuers: &[Issuer]) -> Result<Route, NotAccep
         )));
     }
     let access = Access::from(*access);
-    let needs_a_token = [("scopes", scopes.is_some()), ("issuers", !issuers.is_empty()), ("when", when.is_some())];
+    let needs_a_token = [("scopes", scopes.is_some()), ("issuers", issuers.is_some()), ("when", when.is_some())];
     if let Some((member, _)) = needs_a_token.iter().find(|(_, set)| *set && access != Access::Authenticated) {
         return Err(NotAccepted::invalid(format!(
             "route {name}: {member}: only for access: Authenticated; a {access:?} route looks at no token"
         )));
     }
-    check_issuers(name, issuers, all_issuers)?;
+    if issuers.as_ref().is_some_and(Vec::is_empty) {
+        return Err(NotAccepted::invalid(format!(
+            "route {name}: issuers: name at least one issuer, or leave issuers out"
+        )));
+    }
+    let issuers = issuers.clone().unwrap_or_default();
+    check_issuers(name, &issuers, all_issuers)?;
     if let Some(when) = when {
         check_when(name, when)?;
     }
@@ -81,7 +87,7 @@ fn parse(route: &types::Route, all_issuers: &[Issuer]) -> Result<Route, NotAccep
         methods,
         access,
         scopes: scopes.as_ref().map(|scopes| parse_scopes(name, scopes)).transpose()?.unwrap_or_default(),
-        issuers: issuers.clone(),
+        issuers,
         when: when.clone(),
     })
 }

@@ -30,6 +30,13 @@ fn route_cases() -> Vec<Case> {
             &[first("match/path/prefix", Value::Null)],
         ),
         case(
+            "issuers of an empty list, which would mean all of them",
+            &[first("issuers", json!([]))],
+            "spec.routes[0].issuers",
+            "name at least one issuer, or leave issuers out",
+            &[first("issuers", Value::Null)],
+        ),
+        case(
             "scopes that name none",
             &[first("scopes", json!({}))],
             "spec.routes[0].scopes",
