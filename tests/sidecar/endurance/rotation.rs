@@ -125,7 +125,13 @@ async fn an_emergency_rotation_amid_a_flood_of_forged_key_ids_costs_valid_tokens
     let trouble = new.last_trouble.unwrap_or_default();
     assert!(trouble <= Duration::from_secs(12), "valid tokens got 503 for {trouble:?}");
     assert_eq!(flood.with_status(200), 0, "a forged token passes");
-    assert_eq!(world.get(&stolen).await.verdict(), (401, "unknown_key"), "the removed key is dead");
+    // Strangers may have used up the looks for unknown ids: then it is 503 for a while, and never 200.
+    eventually("the removed key is dead", PATIENCE, || async {
+        let answer = world.get(&stolen).await;
+        assert_ne!(answer.status, 200, "the removed key verifies");
+        if answer.verdict() == (401, "unknown_key") { Ok(()) } else { Err(answer.status) }
+    })
+    .await;
     assert!(fetches <= budget(duration), "{fetches} fetches");
     assert_eq!(steady.broken + new.broken + flood.broken, 0);
 }
