@@ -3,7 +3,8 @@
 
 use tollgate_contract::names::{CA_DIR, CREDENTIALS_DIR};
 use tollgate_contract::{
-    BrokerConfig, ClientConfig, IntrospectionConfig, IssuerConfig, OnOutage, RouteConfig, SidecarConfig, UpstreamConfig,
+    AccessLogConfig, BrokerConfig, ClientConfig, CorsConfig, IntrospectionConfig, IssuerConfig, OnOutage, PathsConfig,
+    RouteConfig, SidecarConfig, StreamsConfig, UpstreamConfig,
 };
 
 use crate::validated::{Broker, Introspection, Issuer, Route, ValidatedApi};
@@ -40,7 +41,14 @@ impl ValidatedApi {
             token_broker: broker.as_ref().map(broker_config),
             external_urls: external_urls.clone(),
             trusted_proxies: trusted_proxies.clone(),
-            upstream: UpstreamConfig { port: *upstream_port },
+            upstream: UpstreamConfig::new(*upstream_port),
+            paths: PathsConfig::default(),
+            streams: StreamsConfig::default(),
+            cors: CorsConfig::default(),
+            tls: None,
+            max_body_bytes: None,
+            access_log: AccessLogConfig::default(),
+            tracing: None,
             log_level: sidecar.log_level,
         }
     }

@@ -6,6 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::data_path::{
+    AccessLogConfig, CorsConfig, PathsConfig, StreamsConfig, TlsConfig, TracingConfig, UpstreamConfig,
+};
+
 /// Everything that the sidecar enforces. Rendered by the operator from a validated resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -32,6 +36,27 @@ pub struct SidecarConfig {
     pub trusted_proxies: Vec<String>,
     /// The app.
     pub upstream: UpstreamConfig,
+    /// Which spellings of a path are taken.
+    #[serde(default)]
+    pub paths: PathsConfig,
+    /// WebSockets, server-sent events and gRPC streams.
+    #[serde(default)]
+    pub streams: StreamsConfig,
+    /// Scripts of other origins in browsers.
+    #[serde(default)]
+    pub cors: CorsConfig,
+    /// TLS on the proxy port; absent = plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+    /// The longest request body, in bytes; absent = as long as the app takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_body_bytes: Option<u64>,
+    /// The line that each request leaves on standard output.
+    #[serde(default)]
+    pub access_log: AccessLogConfig,
+    /// Where spans go; absent = nowhere. Trace context is passed on either way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<TracingConfig>,
     /// Verbosity of the sidecar's own log.
     pub log_level: LogLevel,
 }
@@ -393,14 +418,6 @@ pub struct BrokerConfig {
     pub allowed_scopes: Vec<String>,
     /// Also take Swagger UI's password form with blank user name and password.
     pub swagger_form: bool,
-}
-
-/// Where the app listens, on loopback within the pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct UpstreamConfig {
-    /// TCP port on 127.0.0.1; plain HTTP/1.1.
-    pub port: u16,
 }
 
 /// Verbosity of the sidecar's own log (the access log is apart).

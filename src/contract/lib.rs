@@ -2,6 +2,7 @@
 //! ports and paths that both must agree on. It decides nothing and knows no other crate of this workspace.
 
 pub mod config;
+pub mod data_path;
 pub mod hints;
 pub mod names;
 pub mod report;
@@ -9,7 +10,12 @@ pub mod report;
 pub use config::{
     Access, Algorithm, BrokerConfig, ClientAuthMethod, ClientConfig, DefaultAccess, DpopMode, DpopNonce,
     EndpointsConfig, IntrospectionConfig, IssuerConfig, LogLevel, OnOutage, PathMatch, PolicyHash, RouteConfig,
-    ScopesConfig, SidecarConfig, TokenProfile, UpstreamConfig, ValidationMode,
+    ScopesConfig, SidecarConfig, TokenProfile, ValidationMode,
+};
+pub use data_path::{
+    AccessLogConfig, ArrayForm, AtExpiry, AuthorizationHeader, ClaimHeader, ClientCertificates, CorsConfig, OddSlash,
+    PathsConfig, StreamsConfig, TlsConfig, TracingConfig, UpstreamAddress, UpstreamConfig, UpstreamProtocol,
+    UpstreamTimeouts, UpstreamTls, WebSocketToken,
 };
 pub use hints::{Hints, IssuerHints, SeededKeys};
 pub use report::{IssuerReport, Problem, ProblemCode, SidecarReport};

@@ -40,6 +40,15 @@ pub const CREDENTIALS_DIR: &str = "/etc/tollgate/credentials";
 /// Parent folder of mounted CA bundles: `<dir>/<issuer name>/ca.crt`.
 pub const CA_DIR: &str = "/etc/tollgate/ca";
 
+/// Folder with the proxy port's certificate: `tls.crt` and `tls.key`.
+pub const TLS_DIR: &str = "/etc/tollgate/tls";
+
+/// Folder with the CA bundle of callers' certificates: `ca.crt`.
+pub const CLIENT_CA_DIR: &str = "/etc/tollgate/client-ca";
+
+/// Folder with the CA bundle of the app's certificate: `ca.crt`.
+pub const UPSTREAM_CA_DIR: &str = "/etc/tollgate/upstream-ca";
+
 /// Admin path: 200 once the listeners are bound (startup and liveness).
 pub const LIVE_PATH: &str = "/livez";
 
@@ -54,6 +63,9 @@ pub const CONFIG_PATH: &str = "/config";
 
 /// Environment variable with the pod's uid (downward API), echoed in the report because addresses are reused.
 pub const POD_UID_ENV: &str = "POD_UID";
+
+/// Environment variable with the pod's address (downward API), for an app that listens there alone.
+pub const POD_IP_ENV: &str = "POD_IP";
 
 /// Prefix of the identity headers that the sidecar sets and nobody else may.
 pub const IDENTITY_HEADER_PREFIX: &str = "x-tollgate-";

@@ -18,8 +18,9 @@ use tests::wait::eventually;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tollgate_contract::{
-    BrokerConfig, ClientAuthMethod, ClientConfig, DefaultAccess, IntrospectionConfig, IssuerConfig, LogLevel, Problem,
-    SidecarConfig, SidecarReport, UpstreamConfig, ValidationMode,
+    AccessLogConfig, BrokerConfig, ClientAuthMethod, ClientConfig, CorsConfig, DefaultAccess, IntrospectionConfig,
+    IssuerConfig, LogLevel, PathsConfig, Problem, SidecarConfig, SidecarReport, StreamsConfig, UpstreamConfig,
+    ValidationMode,
 };
 use tollgate_sidecar::{AccessLogTo, DrainTimes, Limits, Options, Sidecar};
 
@@ -122,7 +123,14 @@ impl World {
             }),
             external_urls: Vec::new(),
             trusted_proxies: Vec::new(),
-            upstream: UpstreamConfig { port: app.address.port() },
+            upstream: UpstreamConfig::new(app.address.port()),
+            paths: PathsConfig::default(),
+            streams: StreamsConfig::default(),
+            cors: CorsConfig::default(),
+            tls: None,
+            max_body_bytes: None,
+            access_log: AccessLogConfig::default(),
+            tracing: None,
             log_level: LogLevel::Info,
         };
         change(&mut config);

@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use tollgate_contract::{
-    Access, Algorithm, ClientAuthMethod, ClientConfig, DefaultAccess, IssuerConfig, LogLevel, PathMatch, RouteConfig,
-    ScopesConfig, SidecarConfig, UpstreamConfig, ValidationMode,
+    Access, AccessLogConfig, Algorithm, ClientAuthMethod, ClientConfig, CorsConfig, DefaultAccess, IssuerConfig,
+    LogLevel, PathMatch, PathsConfig, RouteConfig, ScopesConfig, SidecarConfig, StreamsConfig, UpstreamConfig,
+    ValidationMode,
 };
 
 pub(super) const AUDIENCE: &str = "api://bench";
@@ -51,7 +52,14 @@ pub(super) fn config(issuer: String, upstream_port: u16, judgement: Judgement, c
         token_broker: None,
         external_urls: Vec::new(),
         trusted_proxies: Vec::new(),
-        upstream: UpstreamConfig { port: upstream_port },
+        upstream: UpstreamConfig::new(upstream_port),
+        paths: PathsConfig::default(),
+        streams: StreamsConfig::default(),
+        cors: CorsConfig::default(),
+        tls: None,
+        max_body_bytes: None,
+        access_log: AccessLogConfig::default(),
+        tracing: None,
         log_level: LogLevel::Warn,
     }
 }
