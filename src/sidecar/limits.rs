@@ -12,7 +12,7 @@ pub struct Limits {
     pub upstream_connections: usize,
     /// DPoP proofs that are remembered while they count. One that is used at once counts for a minute and the clock skew,
     /// one that was made ahead for twice that at most: room for some 4,000 requests a second with a minute of skew. 22 MB
-    /// when full, and in proportion before.
+    /// when full, 13 more when each is of another key, and in proportion before.
     pub dpop_proofs: usize,
     /// For a request's head. Also how long an idle connection is kept, as HTTP/1.1 cannot tell the two apart: longer
     /// than the 60 s after which common load balancers let go of theirs, so that they, not we, close it.

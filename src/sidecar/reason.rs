@@ -58,7 +58,7 @@ pub enum Reason {
     HeadersTooLarge,
     /// The client was too slow.
     RequestTimeout,
-    /// The caller is over its own limit at the issuer.
+    /// The caller is over its own limit: the issuer's for its client, or ours for the DPoP proofs of one key.
     CallerLimited,
     /// The caller's client credentials are missing or wrong.
     InvalidClient,

@@ -279,8 +279,39 @@ async fn a_token_that_needs_another_scope_says_so_in_its_own_scheme() {
 }
 
 #[tokio::test]
+async fn one_key_cannot_take_the_room_for_proofs_from_the_others() {
+    let issuer = FakeIssuer::start().await;
+    // Four places in each of the 64 parts, one of them for one key.
+    let limits = Limits { dpop_proofs: 1 << 8, ..Limits::default() };
+    let world = World::start_within(limits, issuer, ValidationMode::Local, |config| reached(config, |_| {})).await;
+    world.await_ready().await;
+    let (mut used, token) = (Vec::new(), bound(&world, holder()).signed());
+    let limited = loop {
+        let proof = proof(holder(), &token).text();
+        let answer = prove(&world, &token, &proof).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        used.push(proof);
+        assert!(used.len() <= 1 << 6, "one key has room for 64");
+    };
+    assert_eq!(limited.verdict(), (429, "caller_limited"));
+    assert!(limited.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{:?}", limited.headers);
+    assert_eq!(limited.header("www-authenticate"), "", "no other token would help");
+    for proof in used {
+        assert_eq!(prove(&world, &token, &proof).await.verdict(), (401, "dpop_replayed"));
+    }
+    let other: &KeyPair = Box::leak(Box::new(KeyPair::generate(Algorithm::Es256)));
+    let token = bound(&world, other).signed();
+    assert_eq!(prove(&world, &token, &proof(other, &token).text()).await.status, 200, "another key goes on");
+    let unbound = world.issuer.token().signed();
+    assert_eq!(world.get(&unbound).await.status, 200, "bearer tokens need no room");
+}
+
+#[tokio::test]
 async fn without_room_for_proofs_new_ones_wait_and_used_ones_stay_used() {
     let issuer = FakeIssuer::start().await;
+    // One place in each of the 64 parts.
     let limits = Limits { dpop_proofs: 64, ..Limits::default() };
     let world = World::start_within(limits, issuer, ValidationMode::Local, |config| reached(config, |_| {})).await;
     world.await_ready().await;

@@ -53,6 +53,8 @@ pub(super) enum Fault {
     Nonce,
     /// It was used before.
     Replayed,
+    /// Its key has as many in use as one key may.
+    KeyFull,
     /// It cannot be remembered, so it cannot be taken.
     NoRoom,
 }
@@ -95,6 +97,9 @@ impl Fault {
             Self::Signature => (Reason::DpopInvalid, "The DPoP proof's signature does not verify under its key."),
             Self::Nonce => (Reason::DpopNonceRequired, "The DPoP proof must carry the nonce of this answer."),
             Self::Replayed => (Reason::DpopReplayed, "The DPoP proof was used before; make one for each request."),
+            Self::KeyFull => {
+                (Reason::CallerLimited, "Too many DPoP proofs of this key are in use; this one was not taken.")
+            }
             Self::NoRoom => (Reason::Overloaded, "Too many DPoP proofs are in use; this one was not taken."),
         };
         Rejection::new(reason, detail)

@@ -152,6 +152,7 @@ impl Dpop {
         match self.replays.note(key, &proof.id, until, since_epoch(now).as_secs()) {
             Noted::First => Ok(()),
             Noted::Again => Err(Fault::Replayed.rejection()),
+            Noted::KeyFull => Err(Fault::KeyFull.rejection().retry_after(COME_BACK)),
             Noted::Full => Err(Fault::NoRoom.rejection().retry_after(COME_BACK)),
         }
     }

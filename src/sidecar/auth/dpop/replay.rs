@@ -1,5 +1,8 @@
 //! Remembers which proofs were used, so that none is taken twice (RFC 9449 section 11.1). A proof that still counts is
 //! never forgotten to make room: without room, new ones are refused. It checks nothing about proofs.
+//!
+//! Room is shared as switches share their buffers: a key may hold as much as a part of what is free. So one busy key alone
+//! gets a good deal, and each that takes all it can leaves most of the rest to the others.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,6 +15,10 @@ use crate::identity::Thumbprint;
 /// So many locks that the few threads of a sidecar hardly meet, and so many tables that sweeping one takes microseconds.
 const SHARDS: usize = 64;
 
+/// A key may hold one place for so many that are free: alone it gets a fifth of all, which is some 850 requests a second,
+/// and some forty keys at once would have to take all they can for the others to find nothing.
+const FREE_FOR_EACH_HELD: usize = 4;
+
 /// What became of an attempt to use a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Noted {
@@ -19,6 +26,8 @@ pub(super) enum Noted {
     First,
     /// It was used before.
     Again,
+    /// Its key has used as much of the room as one key may.
+    KeyFull,
     /// There is no room to remember it.
     Full,
 }
@@ -29,13 +38,20 @@ pub(super) struct Replays {
     capacity_of_shard: usize,
 }
 
-/// Half of SHA-256: a collision would have to be found by a key's holder, against itself.
-type Name = [u8; 16];
+/// Octets of a thumbprint that tell a key here. Who finds another key with these of somebody else's (2^64 tries) only
+/// shares that one's room.
+type Holder = [u8; 8];
+
+/// A proof: its holder, and as many octets of the hash of key and `jti`. Two of one holder that are alike would have to
+/// be found by the holder, against itself.
+type Name = (Holder, [u8; 8]);
 
 #[derive(Default)]
 struct Shard {
     /// Until when each counts, in seconds since the epoch (which fit until 2106).
     used: HashMap<Name, u32>,
+    /// How many of them are whose.
+    held: HashMap<Holder, u32>,
     /// No proof ends before this.
     first_end: u32,
 }
@@ -62,10 +78,11 @@ impl Replays {
 impl Shard {
     fn note(&mut self, name: Name, until: u32, now: u32, capacity: usize) -> Noted {
         // Before the table grows: it is as large as what counts, not as what ever counted.
-        if self.used.len() >= self.used.capacity().min(capacity) && self.first_end <= now {
+        let is_at_a_bound = self.used.len() >= self.used.capacity().min(capacity) || !self.has_share(&name.0, capacity);
+        if is_at_a_bound && self.first_end <= now {
             self.sweep(now);
         }
-        let is_full = self.used.len() >= capacity;
+        let (is_full, has_share) = (self.used.len() >= capacity, self.has_share(&name.0, capacity));
         match self.used.entry(name) {
             Entry::Occupied(used) if *used.get() > now => Noted::Again,
             Entry::Occupied(mut ended) => {
@@ -73,32 +90,46 @@ impl Shard {
                 Noted::First
             }
             Entry::Vacant(_) if is_full => Noted::Full,
+            Entry::Vacant(_) if !has_share => Noted::KeyFull,
             Entry::Vacant(unused) => {
                 unused.insert(until);
+                *self.held.entry(name.0).or_default() += 1;
                 self.first_end = self.first_end.min(until);
                 Noted::First
             }
         }
     }
 
+    /// Whether this key may hold one more.
+    fn has_share(&self, holder: &Holder, capacity: usize) -> bool {
+        let held = self.held.get(holder).map_or(0, |held| *held as usize);
+        held * FREE_FOR_EACH_HELD < capacity.saturating_sub(self.used.len())
+    }
+
     /// At most once a second: what is left ends later than now.
     fn sweep(&mut self, now: u32) {
         self.used.retain(|_, until| *until > now);
         self.first_end = self.used.values().copied().min().unwrap_or(u32::MAX);
+        self.held.clear();
+        for (holder, _) in self.used.keys() {
+            *self.held.entry(*holder).or_default() += 1;
+        }
     }
 }
 
-/// The name of a proof and the shard it belongs to.
+/// The name of a proof and the shard it belongs to: one key's proofs are spread over all.
 fn name(key: &Thumbprint, jti: &str) -> (Name, usize) {
     let mut context = Context::new(&SHA256);
     // Fixed length first, so no two pairs read alike.
     context.update(&key.0);
     context.update(jti.as_bytes());
     let digest = context.finish();
-    let mut name = [0; 16];
-    let (front, back) = digest.as_ref().split_at(name.len());
-    name.copy_from_slice(front);
-    (name, back.first().map_or(0, |byte| usize::from(*byte)) % SHARDS)
+    let mut octets = digest.as_ref().iter().copied();
+    let mut proof = [0; 8];
+    proof.iter_mut().zip(octets.by_ref()).for_each(|(to, octet)| *to = octet);
+    let mut holder = Holder::default();
+    holder.iter_mut().zip(key.0).for_each(|(to, octet)| *to = octet);
+    ((holder, proof), octets.next().map_or(0, usize::from) % SHARDS)
 }
 
 fn seconds(time: u64) -> u32 {
@@ -134,14 +165,51 @@ mod tests {
     #[test]
     fn without_room_new_proofs_are_refused_and_used_ones_stay_used_until_room_comes_by_itself() {
         let replays = Replays::new(SHARDS * 2);
-        let noted: Vec<(String, Noted)> = (0..SHARDS * 20)
-            .map(|nth| (nth.to_string(), replays.note(&KEY, &nth.to_string(), 100 + nth as u64 % 2, 10)))
+        let noted: Vec<(u8, String, Noted)> = (0..SHARDS * 20)
+            .map(|nth| (nth as u8, nth.to_string(), 100 + nth as u64 % 2))
+            .map(|(key, jti, until)| (key, jti.clone(), replays.note(&Thumbprint([key; 32]), &jti, until, 10)))
             .collect();
-        let used: Vec<&String> = noted.iter().filter(|(_, noted)| *noted == Noted::First).map(|(jti, _)| jti).collect();
+        let used: Vec<_> = noted.iter().filter(|(_, _, noted)| *noted == Noted::First).collect();
         assert_eq!(used.len(), SHARDS * 2);
-        assert!(noted.iter().all(|(_, noted)| matches!(noted, Noted::First | Noted::Full)));
-        assert!(used.iter().all(|jti| replays.note(&KEY, jti, 100, 99) == Noted::Again), "nothing was evicted");
-        assert!(used.iter().all(|jti| replays.note(&KEY, jti, 300, 101) == Noted::First), "all have ended");
+        assert!(noted.iter().any(|(_, _, noted)| *noted == Noted::Full));
+        let all = |now, expected| {
+            used.iter().all(|(key, jti, _)| replays.note(&Thumbprint([*key; 32]), jti, 300, now) == expected)
+        };
+        assert!(all(99, Noted::Again), "nothing was evicted");
+        assert!(all(101, Noted::First), "all have ended");
+    }
+
+    #[test]
+    fn one_key_gets_a_fifth_of_the_room_and_the_others_go_on() {
+        let replays = Replays::new(CAPACITY);
+        let noted: Vec<Noted> = (0..1_000_000u64).map(|nth| replays.note(&KEY, &nth.to_string(), 100, 10)).collect();
+        let used = noted.iter().filter(|noted| **noted == Noted::First).count();
+        assert_eq!(used, CAPACITY.div_ceil(5 * SHARDS) * SHARDS);
+        assert!(noted.iter().all(|noted| matches!(noted, Noted::First | Noted::KeyFull)));
+        assert_eq!(replays.note(&KEY, "0", 100, 99), Noted::Again, "nothing was evicted");
+        for key in 2..=100 {
+            for nth in 0..1_000 {
+                assert_eq!(
+                    replays.note(&Thumbprint([key; 32]), &nth.to_string(), 100, 10),
+                    Noted::First,
+                    "{key} {nth}"
+                );
+            }
+        }
+        assert_eq!(replays.note(&KEY, "new", 100, 99), Noted::KeyFull);
+        assert_eq!(replays.note(&KEY, "new", 200, 100), Noted::First, "its own have ended");
+    }
+
+    #[test]
+    fn keys_that_take_all_they_can_leave_room_for_the_next() {
+        let replays = Replays::new(CAPACITY);
+        for key in 0..16 {
+            for nth in 0..CAPACITY as u64 / 4 {
+                replays.note(&Thumbprint([key; 32]), &nth.to_string(), 100, 10);
+            }
+        }
+        let next = (0..1_000).map(|nth| replays.note(&Thumbprint([99; 32]), &nth.to_string(), 100, 10));
+        assert!(next.into_iter().all(|noted| noted == Noted::First));
     }
 
     #[test]
@@ -157,14 +225,25 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_a_million_proofs_leaves_the_store_at_its_bound() {
+    fn a_flood_of_a_million_proofs_of_as_many_keys_leaves_the_store_at_its_bound() {
         let replays = Replays::new(CAPACITY);
-        let noted: Vec<Noted> = (0..1_000_000u64).map(|nth| replays.note(&KEY, &format!("{nth:x}"), 100, 10)).collect();
+        let key = |nth: u64| {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&nth.to_be_bytes());
+            Thumbprint(key)
+        };
+        let noted: Vec<Noted> = (0..1_000_000).map(|nth| replays.note(&key(nth), "a", 100, 10)).collect();
         let first = noted.iter().filter(|noted| **noted == Noted::First).count();
-        let slots: usize = replays.shards.iter().map(|shard| shard.lock().unwrap().used.capacity()).sum();
+        let shards = || replays.shards.iter().map(|shard| shard.lock().unwrap());
+        let slots: usize = shards().map(|shard| shard.used.capacity()).sum();
+        let holders: usize = shards().map(|shard| shard.held.capacity()).sum();
         assert!(first <= CAPACITY && first > CAPACITY * 99 / 100, "{first}");
         assert!(noted.iter().skip(CAPACITY * 3 / 2).all(|noted| *noted == Noted::Full));
         assert!(slots <= CAPACITY * 2, "{slots} slots of 21 bytes");
-        assert_eq!(replays.note(&KEY, "0", 100, 99), Noted::Again, "the first is still known");
+        assert!(holders <= CAPACITY * 2, "{holders} slots of 13 bytes");
+        assert_eq!(replays.note(&key(0), "a", 100, 99), Noted::Again, "the first is still known");
+        assert_eq!(replays.note(&key(u64::MAX), "a", 200, 100), Noted::First, "all have ended");
+        let holders: usize = shards().map(|shard| shard.held.len()).sum();
+        assert!(holders < CAPACITY, "those of the shard that was swept are forgotten");
     }
 }
