@@ -2,17 +2,31 @@
 //! bytes that pass are forwarded as they came; nothing is ever rewritten. Pure.
 //!
 //! What could be read in two ways is refused: encoded or doubled separators, dot segments in any encoding (also with
-//! `;parameters`, which servlet containers drop first), double encoding, control characters, overlong UTF-8.
+//! `;parameters`, which servlet containers drop first), double encoding, control characters, overlong UTF-8. Where the
+//! policy keeps encoded or doubled separators, such a path has several [`Cut`]s, and rules are looked for in each.
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+
+use tollgate_contract::{OddSlash, PathsConfig};
 
 /// A path that passed, with its readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CleanPath<'a> {
     raw: &'a str,
     plain: bool,
+    /// Holds `//` or `%2F`, kept by the policy.
+    odd_slashes: bool,
+}
+
+/// Where an app may see a path begin and its segments end. That of most paths is [`Cut::AS_SPELLED`] alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// `%2F` ends a segment; else it is a part of one.
+    at_encoded_slashes: bool,
+    /// What follows a leading `//` is a host, and the path begins after it (RFC 3986 section 3.3).
+    after_authority: bool,
 }
 
 /// How an app may read a path more loosely than it is spelled. [`Reading::AsSpelled`] is percent-decoding alone.
@@ -77,20 +91,41 @@ impl fmt::Display for PathError {
 
 impl Error for PathError {}
 
+impl Cut {
+    /// At the slashes that stand there, and at no others.
+    pub const AS_SPELLED: Self = Self { at_encoded_slashes: false, after_authority: false };
+
+    const ALL: [Self; 4] = [
+        Self::AS_SPELLED,
+        Self { at_encoded_slashes: true, after_authority: false },
+        Self { at_encoded_slashes: false, after_authority: true },
+        Self { at_encoded_slashes: true, after_authority: true },
+    ];
+}
+
 impl<'a> CleanPath<'a> {
-    /// Checks a path as received, without query.
+    /// Checks a path, without query, that holds nothing odd.
     ///
     /// # Errors
     /// The path could be read in two ways.
     pub fn parse(raw: &'a str) -> Result<Self, PathError> {
+        Self::received(raw, &PathsConfig::default())
+    }
+
+    /// Checks a path as received, without query; `paths` may keep what could be read in two ways.
+    ///
+    /// # Errors
+    /// The path could be read in two ways.
+    pub fn received(raw: &'a str, paths: &PathsConfig) -> Result<Self, PathError> {
         if !raw.starts_with('/') {
             return Err(PathError::NotAPath);
         }
-        let scan = scan(raw.as_bytes())?;
+        let scan = scan(raw.as_bytes(), paths.double_slash)?;
+        let mut odd_slashes = scan.double_slash;
         if scan.needs_segment_check {
-            raw[1..].split('/').try_for_each(check_segment)?;
+            odd_slashes |= check_segments(&raw[1..], paths)?;
         }
-        Ok(Self { raw, plain: scan.plain })
+        Ok(Self { raw, plain: scan.plain && !odd_slashes, odd_slashes })
     }
 
     /// As received.
@@ -99,13 +134,27 @@ impl<'a> CleanPath<'a> {
         self.raw
     }
 
-    /// Percent-decoded, for comparisons; `None` where that is not UTF-8. A plain path is lent as it is.
+    /// Percent-decoded, for comparisons; `None` where that is not UTF-8. A slash within a segment stays `%2F`, which
+    /// nothing else decodes to. A plain path is lent as it is.
     pub(crate) fn decoded(&self) -> Option<Cow<'a, str>> {
         if !self.raw.contains('%') {
             return Some(Cow::Borrowed(self.raw));
         }
+        if self.odd_slashes {
+            return joined(&self.segments(Cut::AS_SPELLED, Reading::AsSpelled)).map(Cow::Owned);
+        }
         // No escape decodes to a slash, so the segments are the same before and after.
         String::from_utf8(decode(self.raw).into_owned()).ok().map(Cow::Owned)
+    }
+
+    /// The same for the path as others may cut it, slashes merged and not; none for most. What is not UTF-8 has been
+    /// found by [`CleanPath::decoded`].
+    pub(crate) fn decoded_otherwise(&self) -> Vec<String> {
+        if !self.odd_slashes {
+            return Vec::new();
+        }
+        let texts = self.cuts().filter_map(|cut| joined(&self.segments(cut, Reading::AsSpelled)));
+        texts.flat_map(|text| [merged(&text), text]).collect()
     }
 
     /// Whether every [`Reading`] of it is the same (lower case, nothing encoded, no parameter, no trailing slash).
@@ -120,7 +169,7 @@ impl<'a> CleanPath<'a> {
         self.raw == plain
             || (!self.plain
                 && self
-                    .segments(Reading::AsSpelled)
+                    .segments(Cut::AS_SPELLED, Reading::AsSpelled)
                     .iter()
                     .map(|s| &**s)
                     .eq(plain.split('/').skip(1).map(str::as_bytes)))
@@ -131,16 +180,41 @@ impl<'a> CleanPath<'a> {
         self.raw[1..].split('/').map(str::as_bytes)
     }
 
-    /// The segments in one reading.
+    /// Every way in which the path may be cut, [`Cut::AS_SPELLED`] first.
+    pub fn cuts(&self) -> impl Iterator<Item = Cut> + use<'a> {
+        let Self { raw, odd_slashes, .. } = *self;
+        let has_encoded = odd_slashes && raw.contains('%');
+        Cut::ALL.into_iter().filter(move |cut| {
+            // An authority follows two slashes, as the cut sees them.
+            (!cut.at_encoded_slashes || has_encoded)
+                && (!cut.after_authority
+                    || (odd_slashes && split(&raw[1..], cut.at_encoded_slashes).next().is_some_and(str::is_empty)))
+        })
+    }
+
+    /// The segments, cut in one way, in one reading.
     #[must_use]
-    pub fn segments(&self, reading: Reading) -> Vec<Cow<'a, [u8]>> {
-        self.raw[1..].split('/').map(decode).filter_map(|segment| reading.apply(segment)).collect()
+    pub fn segments(&self, cut: Cut, reading: Reading) -> Vec<Cow<'a, [u8]>> {
+        let mut pieces = split(&self.raw[1..], cut.at_encoded_slashes).peekable();
+        if cut.after_authority {
+            // More slashes than two make no difference to those who look for an authority.
+            let _authority = pieces.find(|piece| !piece.is_empty());
+        }
+        // A host without a path asks for `/`.
+        let root = pieces.peek().is_none().then_some("");
+        pieces.chain(root).map(decode).filter_map(|segment| reading.apply(segment)).collect()
     }
 }
 
 impl Reading {
     /// All of them, the spelled one first.
     pub const ALL: [Self; 4] = [Self::AsSpelled, Self::Folded, Self::Stripped, Self::FoldedAndStripped];
+
+    /// Whether upper and lower case are the same in it.
+    #[must_use]
+    pub fn folds(self) -> bool {
+        matches!(self, Self::Folded | Self::FoldedAndStripped)
+    }
 
     fn apply(self, segment: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
         match self {
@@ -154,18 +228,23 @@ impl Reading {
 
 struct Scan {
     plain: bool,
+    double_slash: bool,
     needs_segment_check: bool,
 }
 
 /// One pass that settles most paths: what is wrong whatever surrounds it, and whether a closer look is needed.
-fn scan(path: &[u8]) -> Result<Scan, PathError> {
+fn scan(path: &[u8], double_slashes: OddSlash) -> Result<Scan, PathError> {
+    let mut double_slash = false;
     let mut plain = path.len() == 1 || path.last() != Some(&b'/');
     let mut needs_segment_check = false;
     let mut previous = 0;
     for &byte in path {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {}
-            b'/' if previous == b'/' => return Err(PathError::DoubleSlash),
+            b'/' if previous == b'/' => match double_slashes {
+                OddSlash::Reject => return Err(PathError::DoubleSlash),
+                OddSlash::Keep => double_slash = true,
+            },
             b'\\' => return Err(PathError::Backslash),
             b'.' if previous == b'/' => needs_segment_check = true,
             b'%' => {
@@ -179,7 +258,62 @@ fn scan(path: &[u8]) -> Result<Scan, PathError> {
         }
         previous = byte;
     }
-    Ok(Scan { plain, needs_segment_check })
+    Ok(Scan { plain, double_slash, needs_segment_check })
+}
+
+/// Whether there are encoded slashes, all segments being sound in either case.
+fn check_segments(path: &str, paths: &PathsConfig) -> Result<bool, PathError> {
+    let keeps_encoded = paths.encoded_slash == OddSlash::Keep;
+    let mut pieces = split(path, keeps_encoded).peekable();
+    let mut count = 0_usize;
+    while let Some(piece) = pieces.next() {
+        count += 1;
+        // The last one may be empty: that is a trailing slash.
+        if piece.is_empty() && pieces.peek().is_some() && paths.double_slash == OddSlash::Reject {
+            return Err(PathError::DoubleSlash);
+        }
+        check_segment(piece)?;
+    }
+    Ok(count > split(path, false).count())
+}
+
+/// Segments as they stand between slashes, or between these and encoded ones.
+fn split(path: &str, at_encoded_slashes: bool) -> impl Iterator<Item = &str> {
+    let mut rest = Some(path);
+    std::iter::from_fn(move || {
+        let path = rest?;
+        let is_end = |at: &usize| match path.as_bytes()[*at..] {
+            [b'/', ..] => true,
+            [b'%', b'2', b'F' | b'f', ..] => at_encoded_slashes,
+            _ => false,
+        };
+        let Some(end) = (0..path.len()).find(is_end) else {
+            return rest.take();
+        };
+        let width = if path.as_bytes()[end] == b'/' { 1 } else { "%2F".len() };
+        rest = path.get(end + width..);
+        path.get(..end)
+    })
+}
+
+/// As a text, each segment after a slash; `None` where it is not UTF-8.
+fn joined(segments: &[Cow<'_, [u8]>]) -> Option<String> {
+    let mut text = String::new();
+    for segment in segments {
+        text.push('/');
+        text.push_str(&std::str::from_utf8(segment).ok()?.replace('/', "%2F"));
+    }
+    Some(if text.is_empty() { "/".to_owned() } else { text })
+}
+
+fn merged(text: &str) -> String {
+    let mut merged = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '/' || !merged.ends_with('/') {
+            merged.push(c);
+        }
+    }
+    merged
 }
 
 fn check_segment(segment: &str) -> Result<(), PathError> {
@@ -416,7 +550,7 @@ mod tests {
 
     fn read(path: &str, reading: Reading) -> Vec<String> {
         let clean = CleanPath::parse(path).unwrap();
-        clean.segments(reading).iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect()
+        clean.segments(Cut::AS_SPELLED, reading).iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect()
     }
 
     #[test]
@@ -447,6 +581,74 @@ mod tests {
         }
     }
 
+    const KEEP_ALL: PathsConfig =
+        PathsConfig { encoded_slash: OddSlash::Keep, double_slash: OddSlash::Keep, case_sensitive: false };
+
+    #[test]
+    fn odd_slashes_are_kept_only_where_the_policy_says_so() {
+        use OddSlash::{Keep, Reject};
+        use PathError::*;
+        // (path, refused with both kinds rejected, with encoded ones kept, with double ones kept, with both kept)
+        let table = [
+            ("/a%2Fb", [Some(EncodedSlash), None, Some(EncodedSlash), None]),
+            ("/a%2fb%2F", [Some(EncodedSlash), None, Some(EncodedSlash), None]),
+            ("/a//b", [Some(DoubleSlash), Some(DoubleSlash), None, None]),
+            ("//a", [Some(DoubleSlash), Some(DoubleSlash), None, None]),
+            ("//", [Some(DoubleSlash), Some(DoubleSlash), None, None]),
+            ("/a/%2Fb", [Some(EncodedSlash), Some(DoubleSlash), Some(EncodedSlash), None]),
+            ("/%2Fa", [Some(EncodedSlash), Some(DoubleSlash), Some(EncodedSlash), None]),
+            ("/a%2F%2Fb", [Some(EncodedSlash), Some(DoubleSlash), Some(EncodedSlash), None]),
+            ("/a%2F/b", [Some(EncodedSlash), Some(DoubleSlash), Some(EncodedSlash), None]),
+            // never
+            ("/a%2F..", [Some(EncodedSlash), Some(DotSegment), Some(EncodedSlash), Some(DotSegment)]),
+            ("/a/..%2Fb", [Some(EncodedSlash), Some(DotSegment), Some(EncodedSlash), Some(DotSegment)]),
+            ("/a%2F%2e%2e;x%2Fb", [Some(EncodedSlash), Some(DotSegment), Some(EncodedSlash), Some(DotSegment)]),
+            ("/a//../b", [Some(DoubleSlash), Some(DoubleSlash), Some(DotSegment), Some(DotSegment)]),
+            ("/a%252Fb", [Some(DoubleEncoding); 4]),
+            ("/a%%2Fb", [Some(InvalidEscape); 4]),
+            ("/a%2%2Fb", [Some(InvalidEscape); 4]),
+            ("/a%5Cb", [Some(Backslash); 4]),
+            ("/a%c0%afb", [Some(OverlongUtf8); 4]),
+        ];
+        for (path, expected) in table {
+            let settings = [(Reject, Reject), (Keep, Reject), (Reject, Keep), (Keep, Keep)];
+            let outcomes = settings.map(|(encoded_slash, double_slash)| {
+                let paths = PathsConfig { encoded_slash, double_slash, case_sensitive: false };
+                let clean = CleanPath::received(path, &paths);
+                assert!(clean.is_err() || !clean.is_ok_and(|clean| clean.is_plain()), "{path}");
+                assert!(clean.is_ok_and(|clean| clean.as_str() == path) || clean.is_err());
+                clean.err()
+            });
+            assert_eq!(outcomes, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_kept_slash_is_read_in_both_ways() {
+        let all = |path: &str| {
+            let clean = CleanPath::received(path, &KEEP_ALL).unwrap();
+            let text = |cut| {
+                let segments = clean.segments(cut, Reading::AsSpelled);
+                segments.iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect::<Vec<_>>().join("|")
+            };
+            clean.cuts().map(text).collect::<Vec<_>>()
+        };
+        assert_eq!(all("/a/b"), ["a|b"]);
+        assert_eq!(all("/a%20b"), ["a b"]);
+        assert_eq!(all("/a%2Fb/c"), ["a/b|c", "a|b|c"]);
+        assert_eq!(all("/a//b"), ["a||b"]);
+        assert_eq!(all("//a/b"), ["|a|b", "b"]);
+        assert_eq!(all("///a/b"), ["||a|b", "b"]);
+        assert_eq!(all("//a"), ["|a", ""]);
+        assert_eq!(all("/%2Fa/b"), ["/a|b", "|a|b", "b"]);
+        assert_eq!(all("//a%2Fb/c"), ["|a/b|c", "|a|b|c", "c", "b|c"]);
+        let clean = CleanPath::received("/a//b%2Fc", &KEEP_ALL).unwrap();
+        assert_eq!(clean.decoded().unwrap(), "/a//b%2Fc");
+        assert_eq!(clean.decoded_otherwise(), ["/a/b%2Fc", "/a//b%2Fc", "/a/b/c", "/a//b/c"]);
+        assert_eq!(clean.segments(Cut::AS_SPELLED, Reading::Stripped), [&b"a"[..], b"b/c"]);
+        assert!(CleanPath::parse("/a%20b").unwrap().decoded_otherwise().is_empty());
+    }
+
     #[test]
     fn a_plain_path_has_one_reading() {
         for path in ["/", "/items", "/items/1/x-y_z~.json", "/.well-known/x", "/a:b"] {
@@ -455,7 +657,7 @@ mod tests {
             if path != "/" {
                 for reading in Reading::ALL {
                     let segments: Vec<&[u8]> = clean.plain_segments().collect();
-                    assert_eq!(clean.segments(reading), segments, "{path}");
+                    assert_eq!(clean.segments(Cut::AS_SPELLED, reading), segments, "{path}");
                 }
             }
         }

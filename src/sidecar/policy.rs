@@ -113,7 +113,7 @@ impl Policy {
         Ok(Self {
             external_urls: external_urls(&config)?,
             trusted_proxies: config.trusted_proxies.iter().map(|range| proxy_range(range)).collect::<Result<_, _>>()?,
-            routes: RouteTable::new(&config.routes, config.default_access)?,
+            routes: RouteTable::new(&config.routes, config.default_access, config.paths.case_sensitive)?,
             hash: PolicyHash::of(bytes),
             upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             config,

@@ -93,18 +93,15 @@ fn evaluate(when: &tollgate_rules::Rule, identity: &Identity, asked: Asked<'_>) 
     let (Some(claims), Some(path)) = (&identity.claims, asked.path.decoded()) else {
         return Err(Unauthorized::Claims(None));
     };
-    let inputs = Inputs {
-        claims,
-        method: asked.method.as_str(),
-        path: &path,
-        headers: asked.headers,
-        client: identity.client_id(),
-    };
-    match when.holds(&inputs) {
+    let (method, headers, client) = (asked.method.as_str(), asked.headers, identity.client_id());
+    let holds_of = |path: &str| match when.holds(&Inputs { claims, method, path, headers, client }) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Unauthorized::Claims(None)),
         Err(error) => Err(Unauthorized::Claims(Some(error))),
-    }
+    };
+    holds_of(&path)?;
+    // It has to be true of the path in whatever way the app cuts it.
+    asked.path.decoded_otherwise().iter().try_for_each(|path| holds_of(path))
 }
 
 #[cfg(test)]
@@ -138,7 +135,7 @@ mod tests {
     }
 
     fn outcome(routes: &[RouteConfig], path: &str, identity: &Identity) -> Result<(), String> {
-        let table = RouteTable::new(routes, DefaultAccess::Authenticated).unwrap();
+        let table = RouteTable::new(routes, DefaultAccess::Authenticated, false).unwrap();
         let path = CleanPath::parse(path).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("x-tenant", HeaderValue::from_static("blue"));
@@ -198,7 +195,7 @@ mod tests {
     fn the_headers_read_are_those_of_every_reading() {
         let reads = |path, name: &str| route(path, &[], "s", Some(&format!("'{name}' in request.headers")));
         let routes = [reads("/Data", "a"), reads("/data", "b"), reads("/other", "c"), route("/plain", &[], "s", None)];
-        let table = RouteTable::new(&routes, DefaultAccess::Authenticated).unwrap();
+        let table = RouteTable::new(&routes, DefaultAccess::Authenticated, false).unwrap();
         for (path, expected) in [("/Data", &["a", "b"][..]), ("/other", &["c"]), ("/plain", &[]), ("/none", &[])] {
             let verdict = table.judge(&CleanPath::parse(path).unwrap(), &Method::GET);
             assert_eq!(table.headers_read(&verdict).collect::<Vec<_>>(), expected, "{path}");
@@ -207,7 +204,7 @@ mod tests {
 
     #[test]
     fn claims_are_kept_only_where_a_rule_reads_them() {
-        let reads = |when| RouteTable::new(&[route("/r", &["okta"], "s", when)], DefaultAccess::Denied).unwrap();
+        let reads = |when| RouteTable::new(&[route("/r", &["okta"], "s", when)], DefaultAccess::Denied, false).unwrap();
         assert!(reads(Some("true")).reads_claims());
         assert!(!reads(None).reads_claims());
     }

@@ -2,8 +2,8 @@
 //! changed here.
 //!
 //! A path is chosen first, by the most specific match, then the method. The spelled path alone can open something
-//! (`Public`); every looser reading that an app might have of the same path ([`Reading`]) can only add requirements, so
-//! `/docs/../items`, `/Items` or `/items;x` never get in by a weaker rule than `/items`.
+//! (`Public`); every looser reading that an app might have of the same path ([`Reading`], [`Cut`]) can only add
+//! requirements, so `/docs/../items`, `/Items` or `/items;x` never get in by a weaker rule than `/items`.
 
 mod authorize;
 mod method;
@@ -17,7 +17,7 @@ pub use authorize::{Asked, Unauthorized};
 pub use method::MethodSet;
 use tree::{Pattern, Tree};
 
-use crate::path::{CleanPath, Reading};
+use crate::path::{CleanPath, Cut, Reading};
 
 /// Sets of rules are bits of a `u64`.
 pub const MAX_ROUTES: usize = 64;
@@ -27,8 +27,10 @@ pub const MAX_ROUTES: usize = 64;
 pub struct RouteTable {
     rules: Vec<Rule>,
     groups: Vec<Group>,
-    /// One for each of [`Reading::ALL`].
-    trees: [Tree; 4],
+    /// As spelled.
+    spelled: Tree,
+    /// One for each looser reading that counts.
+    loose: Vec<(Reading, Tree)>,
     /// Every rule's path is plain, so a plain request path need not be looked up but once.
     all_plain: bool,
     default: Requirement,
@@ -120,11 +122,11 @@ struct Group {
 }
 
 impl RouteTable {
-    /// Compiles rules.
+    /// Compiles rules. With `case_sensitive` paths, another case is another path.
     ///
     /// # Errors
     /// They contradict each other or make no sense.
-    pub fn new(routes: &[RouteConfig], default: DefaultAccess) -> Result<Self, RouteError> {
+    pub fn new(routes: &[RouteConfig], default: DefaultAccess, case_sensitive: bool) -> Result<Self, RouteError> {
         if routes.len() > MAX_ROUTES {
             return Err(RouteError::TooMany(routes.len()));
         }
@@ -143,40 +145,42 @@ impl RouteTable {
             }
         }
         let patterns: Vec<&Pattern> = groups.iter().map(|group| &group.pattern).collect();
-        let trees = Reading::ALL.map(|reading| Tree::new(&patterns, reading));
+        let tree = |reading| Tree::new(&patterns, reading);
+        let loose = Reading::ALL.into_iter().filter(|reading| *reading != Reading::AsSpelled);
+        let loose = loose.filter(|reading| !(case_sensitive && reading.folds()));
+        let (spelled, loose) = (tree(Reading::AsSpelled), loose.map(|reading| (reading, tree(reading))).collect());
         let all_plain = patterns.iter().all(|pattern| pattern.is_plain());
         let default = match default {
             DefaultAccess::Authenticated => Requirement::Token,
             DefaultAccess::Denied => Requirement::Impossible,
         };
-        Ok(Self { rules, groups, trees, all_plain, default })
+        Ok(Self { rules, groups, spelled, loose, all_plain, default })
     }
 
     /// The rules that govern a request. Allocates nothing for a plain path.
     #[must_use]
     pub fn judge(&self, path: &CleanPath<'_>, method: &Method) -> Verdict {
         let method = MethodSet::of(method);
-        let [spelled, loose @ ..] = &self.trees;
         if path.is_plain() {
-            let matched = spelled.find(path.plain_segments());
-            let verdict = self.verdict(matched, method);
+            let verdict = self.verdict(self.spelled.find(path.plain_segments()), method);
             if self.all_plain {
                 return verdict;
             }
-            return loose
-                .iter()
-                .fold(verdict, |verdict, tree| self.tighten(verdict, tree.find(path.plain_segments()), method));
+            let looser = self.loose.iter().map(|(_, tree)| tree.find(path.plain_segments()));
+            return looser.fold(verdict, |verdict, matched| self.tighten(verdict, matched, method));
         }
-        let mut verdict = None;
-        for (tree, reading) in self.trees.iter().zip(Reading::ALL) {
-            let segments = path.segments(reading);
-            let matched = tree.find(segments.iter().map(|segment| &**segment));
-            verdict = Some(match verdict {
-                None => self.verdict(matched, method),
-                Some(verdict) => self.tighten(verdict, matched, method),
-            });
+        let matched = |cut, reading, tree: &Tree| {
+            let segments = path.segments(cut, reading);
+            tree.find(segments.iter().map(|segment| &**segment))
+        };
+        let mut verdict = self.verdict(matched(Cut::AS_SPELLED, Reading::AsSpelled, &self.spelled), method);
+        for cut in path.cuts() {
+            verdict = self.tighten(verdict, matched(cut, Reading::AsSpelled, &self.spelled), method);
+            for (reading, tree) in &self.loose {
+                verdict = self.tighten(verdict, matched(cut, *reading, tree), method);
+            }
         }
-        verdict.unwrap_or(Verdict::start(self.default, RouteId::Default))
+        verdict
     }
 
     /// Names of the rules, by position.

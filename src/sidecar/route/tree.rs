@@ -5,7 +5,7 @@
 use tollgate_contract::{PathMatch, RouteConfig};
 
 use super::RouteError;
-use crate::path::{CleanPath, Reading};
+use crate::path::{CleanPath, Cut, Reading};
 
 /// The path of a rule, as spelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,10 @@ impl Pattern {
     fn segments(&self, reading: Reading) -> Vec<Box<[u8]>> {
         let path = CleanPath::parse(&self.path);
         // The empty prefix, which is `/`, has no segment; every other pattern was parsed when it was made.
-        path.map_or_else(|_| Vec::new(), |path| path.segments(reading).into_iter().map(Into::into).collect())
+        path.map_or_else(
+            |_| Vec::new(),
+            |path| path.segments(Cut::AS_SPELLED, reading).into_iter().map(Into::into).collect(),
+        )
     }
 
     /// Whether every path that `other` matches is also matched by this one, as spelled, and `other` says it better.

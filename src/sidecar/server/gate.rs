@@ -91,8 +91,8 @@ impl Gate {
             flight.place = Place::Metadata;
             return show(metadata, &parts.method, request_id);
         }
-        let path =
-            CleanPath::parse(path).map_err(|error| (Rejection::new(Reason::BadPath, error.detail()), Context::None))?;
+        let path = CleanPath::received(path, &self.shared.policy.config.paths)
+            .map_err(|error| (Rejection::new(Reason::BadPath, error.detail()), Context::None))?;
         if let Some(broker) = self.shared.broker.as_ref().filter(|broker| path.spells(broker.path())) {
             flight.place = Place::Token;
             return self.token(broker, &parts, body, peer, request_id, flight).await;
