@@ -1,5 +1,6 @@
 //! One JSON line a request on standard output, written by a thread of its own: a request never waits for the reader of
-//! the log. Lines that cannot be written are dropped and counted. No query, no header, no token, no secret.
+//! the log. It decides which requests leave a line; lines that cannot be written are dropped and counted. No query, no
+//! header, no token, no secret. The fields are documented in docs/observability.md.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -7,6 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use prometheus_client::metrics::counter::Counter;
 use serde::{Serialize, Serializer};
+
+use crate::grpc;
+use crate::metrics::Protocol;
 
 /// Lines waiting for a slow reader; beyond that they are dropped rather than held in memory.
 const MAX_WAITING_BYTES: usize = 1 << 20;
@@ -16,11 +20,16 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(5);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A longer path says nothing more.
 const MAX_PATH_BYTES: usize = 2048;
+/// What nginx logs for a caller that left before the answer.
+pub const CALLER_LEFT: u16 = 499;
+const SERVER_ERROR: u16 = 500;
 
 /// Where lines go; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
     shared: Arc<Shared>,
+    /// Of answered requests one in so many leaves a line.
+    one_in: u32,
 }
 
 /// The writing thread.
@@ -32,9 +41,11 @@ pub struct AccessLogWriter {
 /// One request.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
-    /// When the answer was over.
+    /// When the answer was over; named as in the sidecar's own log.
     #[serde(serialize_with = "rfc3339")]
-    pub ts: SystemTime,
+    pub timestamp: SystemTime,
+    /// Between caller and sidecar.
+    pub protocol: Protocol,
     /// As received.
     pub method: &'a str,
     /// As received, without the query.
@@ -42,6 +53,9 @@ pub struct Line<'a> {
     pub path: &'a str,
     /// Of the answer; 499 when the caller left before there was one.
     pub status: u16,
+    /// `grpc-status` of an answer to a gRPC call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u16>,
     /// Why it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
@@ -53,6 +67,9 @@ pub struct Line<'a> {
     /// The client that the token was issued to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<&'a str>,
+    /// The token passed by local checks alone, because its issuer could not be asked.
+    #[serde(skip_serializing_if = "is_false")]
+    pub unasked: bool,
     /// From the request's head to the end of the answer.
     pub duration_ms: f64,
     /// From the request's head sent to the answer's head received.
@@ -63,10 +80,13 @@ pub struct Line<'a> {
     /// Body bytes to the caller.
     pub bytes_out: u64,
     /// The answer was cut short, by either side.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "is_false")]
     pub aborted: bool,
     /// Also in the answer and at the app.
     pub request_id: &'a str,
+    /// Of the trace that the app sees the request in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<&'a str>,
 }
 
 #[derive(Debug)]
@@ -90,15 +110,18 @@ impl AccessLog {
     ///
     /// # Errors
     /// The operating system gives no thread.
-    pub fn start(out: Box<dyn Write + Send>, dropped: Counter) -> io::Result<(Self, AccessLogWriter)> {
+    pub fn start(out: Box<dyn Write + Send>, one_in: u32, dropped: Counter) -> io::Result<(Self, AccessLogWriter)> {
         let shared = Arc::new(Shared { state: Mutex::default(), wake: Condvar::new(), dropped });
         let writer = Arc::clone(&shared);
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(out))?;
-        Ok((Self { shared: Arc::clone(&shared) }, AccessLogWriter { shared }))
+        Ok((Self { shared: Arc::clone(&shared), one_in }, AccessLogWriter { shared }))
     }
 
-    /// Queues a line; never waits.
+    /// Queues a line, unless it is one of those that may be left out; never waits.
     pub fn write(&self, line: &Line<'_>) {
+        if line.is_routine() && !self.keeps() {
+            return;
+        }
         let mut state = self.shared.lock();
         let before = state.waiting.len();
         let taken = before < MAX_WAITING_BYTES && serde_json::to_writer(&mut state.waiting, line).is_ok();
@@ -112,6 +135,19 @@ impl AccessLog {
             state.writer_sleeps = false;
             self.shared.wake.notify_one();
         }
+    }
+
+    /// By lot: every n-th would hide what comes in step.
+    fn keeps(&self) -> bool {
+        self.one_in <= 1 || rand::random_ratio(1, self.one_in)
+    }
+}
+
+impl Line<'_> {
+    /// Nothing that somebody will look for: not refused, not failed, not let through unasked.
+    fn is_routine(&self) -> bool {
+        let failed = self.status >= SERVER_ERROR || self.aborted || self.grpc_status.is_some_and(grpc::is_failure);
+        self.reason.is_none() && !failed && !self.unasked && self.status != CALLER_LEFT
     }
 }
 
@@ -159,6 +195,10 @@ impl Shared {
     }
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_rfc3339_millis(*time))
 }
@@ -194,20 +234,24 @@ mod tests {
 
     fn line(path: &str) -> Line<'_> {
         Line {
-            ts: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+            timestamp: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+            protocol: Protocol::Http1,
             method: "GET",
             path,
             status: 200,
+            grpc_status: None,
             reason: None,
             route: "items",
             issuer: Some("okta"),
             client_id: Some("0oa1"),
+            unasked: false,
             duration_ms: 1.5,
             upstream_ms: Some(1.25),
             bytes_in: 0,
             bytes_out: 90,
             aborted: false,
             request_id: "abc",
+            trace_id: None,
         }
     }
 
@@ -215,7 +259,7 @@ mod tests {
     fn a_line_is_json_with_the_facts_and_nothing_that_a_caller_can_break() {
         let (seen, wrote) = mpsc::channel();
         let (leave, wait) = mpsc::channel();
-        let (log, writer) = AccessLog::start(Box::new(Gated(seen, wait)), Counter::default()).unwrap();
+        let (log, writer) = AccessLog::start(Box::new(Gated(seen, wait)), 1, Counter::default()).unwrap();
         leave.send(()).unwrap();
         log.write(&line("/a\"\n{}"));
         let bytes = wrote.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -225,7 +269,7 @@ mod tests {
         assert_eq!(
             json,
             serde_json::json!({
-                "ts": "2023-11-14T22:13:20.123Z", "method": "GET", "path": "/a\"\n{}", "status": 200, "route": "items",
+                "timestamp": "2023-11-14T22:13:20.123Z", "protocol": "h1", "method": "GET", "path": "/a\"\n{}", "status": 200, "route": "items",
                 "issuer": "okta", "client_id": "0oa1", "duration_ms": 1.5, "upstream_ms": 1.25, "bytes_in": 0,
                 "bytes_out": 90, "request_id": "abc",
             })
@@ -233,11 +277,27 @@ mod tests {
     }
 
     #[test]
+    fn only_what_went_well_may_be_left_out() {
+        let good = || Line { grpc_status: Some(5), ..line("/a") };
+        assert!(good().is_routine(), "not found is an answer");
+        for odd in [
+            Line { reason: Some("expired"), ..good() },
+            Line { status: 503, ..good() },
+            Line { status: CALLER_LEFT, ..good() },
+            Line { aborted: true, ..good() },
+            Line { unasked: true, ..good() },
+            Line { grpc_status: Some(14), ..good() },
+        ] {
+            assert!(!odd.is_routine(), "{odd:?}");
+        }
+    }
+
+    #[test]
     fn a_reader_that_stalls_costs_lines_and_never_a_request() {
         let (seen, wrote) = mpsc::channel();
         let (leave, wait) = mpsc::channel();
         let dropped = Counter::default();
-        let (log, writer) = AccessLog::start(Box::new(Gated(seen, wait)), dropped.clone()).unwrap();
+        let (log, writer) = AccessLog::start(Box::new(Gated(seen, wait)), 1, dropped.clone()).unwrap();
         log.write(&line("/first"));
         wrote.recv_timeout(Duration::from_secs(10)).unwrap();
         let path = "x".repeat(4_000);
@@ -254,7 +314,7 @@ mod tests {
     fn closing_ends_though_the_reader_stands_still() {
         let (seen, wrote) = mpsc::channel();
         let (_leave, wait) = mpsc::channel();
-        let (log, writer) = AccessLog::start(Box::new(Gated(seen, wait)), Counter::default()).unwrap();
+        let (log, writer) = AccessLog::start(Box::new(Gated(seen, wait)), 1, Counter::default()).unwrap();
         log.write(&line("/a"));
         wrote.recv_timeout(Duration::from_secs(10)).unwrap();
         let (close, closed) = mpsc::channel();
@@ -269,7 +329,7 @@ mod tests {
     fn closing_writes_what_is_waiting() {
         let (seen, wrote) = mpsc::channel();
         let (leave, wait) = mpsc::channel();
-        let (log, writer) = AccessLog::start(Box::new(Gated(seen, wait)), Counter::default()).unwrap();
+        let (log, writer) = AccessLog::start(Box::new(Gated(seen, wait)), 1, Counter::default()).unwrap();
         for _ in 0..3 {
             leave.send(()).unwrap();
             log.write(&line("/a"));

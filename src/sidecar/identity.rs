@@ -23,6 +23,8 @@ pub struct Identity {
     pub claims: Option<Arc<Object>>,
     /// Subject, client and scopes, made once.
     pub headers: IdentityHeaders,
+    /// Its issuer's word was needed and could not be had: local checks alone let it pass.
+    pub unasked: bool,
 }
 
 impl Identity {
@@ -87,7 +89,7 @@ impl Identity {
     pub(crate) fn blank() -> Self {
         let issuer = HeaderValue::from_static("https://acme.okta.test/oauth2/default");
         let headers = IdentityHeaders { subject: None, client_id: None, scopes: None, issuer };
-        Self { issuer: "okta".into(), expires_at: 0, bound_to: None, claims: None, headers }
+        Self { issuer: "okta".into(), expires_at: 0, bound_to: None, claims: None, headers, unasked: false }
     }
 
     /// With these scopes.

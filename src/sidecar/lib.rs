@@ -12,6 +12,7 @@ pub mod broker;
 pub mod external;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod grpc;
 pub mod identity;
 pub mod idp;
 mod jose;

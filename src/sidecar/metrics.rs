@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use serde::Serialize;
 
 use crate::reason::Reason;
 use crate::rescue;
@@ -24,6 +25,9 @@ const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const OUTCOMES: usize = CLASSES.len() + Reason::ALL.len();
+const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
+/// Counters of one place.
+const SLOTS: usize = METHODS.len() * PROTOCOLS.len() * OUTCOMES;
 /// Labels of requests that no route of the policy took; parentheses keep them apart from routes' names.
 const SPECIAL: [&str; 4] = ["(default)", "(token)", "(metadata)", "(none)"];
 
@@ -45,6 +49,17 @@ pub struct ProxyMetrics {
     pub dropped_log_lines: Counter,
 }
 
+/// What is spoken between caller and sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Protocol {
+    /// HTTP/1.0 and HTTP/1.1.
+    #[serde(rename = "h1")]
+    Http1,
+    /// HTTP/2.
+    #[serde(rename = "h2")]
+    Http2,
+}
+
 /// Which part of the service took a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -58,7 +73,24 @@ pub enum Place {
     None,
 }
 
-/// `requests` by (place, method, outcome), `duration` by place, as flat tables.
+/// What is counted of a request that is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    /// Who took it.
+    pub place: Place,
+    /// As received.
+    pub method: &'a Method,
+    /// As received.
+    pub protocol: Protocol,
+    /// Of the answer.
+    pub status: StatusCode,
+    /// Why it was refused.
+    pub reason: Option<Reason>,
+    /// From its head to the end of its answer.
+    pub took: Duration,
+}
+
+/// `requests` by (place, method, protocol, outcome), `duration` by place, as flat tables.
 struct Requests {
     places: Box<[Box<str>]>,
     counts: Box<[AtomicU64]>,
@@ -70,7 +102,7 @@ impl ProxyMetrics {
     pub fn register<'a>(registry: &mut Registry, routes: impl Iterator<Item = &'a str>) -> Self {
         let places: Box<[Box<str>]> = SPECIAL.into_iter().chain(routes).map(Box::from).collect();
         let requests = Arc::new(Requests {
-            counts: std::iter::repeat_with(AtomicU64::default).take(places.len() * METHODS.len() * OUTCOMES).collect(),
+            counts: std::iter::repeat_with(AtomicU64::default).take(places.len() * SLOTS).collect(),
             durations: places.iter().map(|_| Histogram::new(BUCKETS)).collect(),
             places,
         });
@@ -98,13 +130,15 @@ impl ProxyMetrics {
     }
 
     /// Counts a request that is over.
-    pub fn observe(&self, place: Place, method: &Method, status: StatusCode, reason: Option<Reason>, took: Duration) {
+    pub fn observe(&self, observed: Observed<'_>) {
+        let Observed { place, method, protocol, status, reason, took } = observed;
         let place = place_index(place);
         let outcome = match reason {
             Some(reason) => CLASSES.len() + reason as usize,
             None => class(status),
         };
-        let slot = (place * METHODS.len() + method_index(method)) * OUTCOMES + outcome;
+        let slot =
+            ((place * METHODS.len() + method_index(method)) * PROTOCOLS.len() + protocol as usize) * OUTCOMES + outcome;
         if let (Some(count), Some(duration)) = (self.requests.counts.get(slot), self.requests.durations.get(place)) {
             count.fetch_add(1, Ordering::Relaxed);
             duration.observe(took.as_secs_f64());
@@ -115,6 +149,23 @@ impl ProxyMetrics {
     #[must_use]
     pub fn name(&self, place: Place) -> &str {
         self.requests.places.get(place_index(place)).map_or("", |name| name)
+    }
+}
+
+impl Protocol {
+    /// Of a request.
+    #[must_use]
+    pub fn of(version: Version) -> Self {
+        if version == Version::HTTP_2 { Self::Http2 } else { Self::Http1 }
+    }
+
+    /// The word in metrics and log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "h1",
+            Self::Http2 => "h2",
+        }
     }
 }
 
@@ -129,9 +180,11 @@ impl Requests {
                     None => (CLASSES[outcome], ""),
                     Some(at) => (CLASSES[class(rescue::status(Reason::ALL[at]))], Reason::ALL[at].as_str()),
                 };
+                let kind = slot / OUTCOMES;
                 let labels = [
-                    ("route", &*self.places[slot / OUTCOMES / METHODS.len()]),
-                    ("method", METHODS[slot / OUTCOMES % METHODS.len()]),
+                    ("route", &*self.places[slot / SLOTS]),
+                    ("method", METHODS[kind / PROTOCOLS.len() % METHODS.len()]),
+                    ("protocol", PROTOCOLS[kind % PROTOCOLS.len()].as_str()),
                     ("status", status),
                     ("reason", reason),
                 ];
@@ -203,25 +256,37 @@ mod tests {
     fn requests_are_counted_by_route_method_class_and_reason() {
         let mut registry = Registry::with_prefix("tollgate");
         let metrics = ProxyMetrics::register(&mut registry, ["items"].into_iter());
-        let took = Duration::from_millis(3);
+        let observe = |place, method: &str, protocol, reason: Option<Reason>| {
+            let (method, status) =
+                (Method::from_bytes(method.as_bytes()).unwrap(), reason.map_or(StatusCode::OK, rescue::status));
+            metrics.observe(Observed {
+                place,
+                method: &method,
+                protocol,
+                status,
+                reason,
+                took: Duration::from_millis(3),
+            });
+        };
         let items = Place::Route(RouteId::Rule(0));
-        metrics.observe(items, &Method::GET, StatusCode::OK, None, took);
-        metrics.observe(items, &Method::GET, StatusCode::OK, None, took);
-        metrics.observe(items, &Method::GET, StatusCode::UNAUTHORIZED, Some(Reason::Expired), took);
-        metrics.observe(Place::Token, &Method::POST, StatusCode::BAD_REQUEST, Some(Reason::InvalidScope), took);
-        let odd = Method::from_bytes(b"BREW").unwrap();
-        metrics.observe(Place::None, &odd, StatusCode::BAD_REQUEST, Some(Reason::BadPath), took);
+        observe(items, "GET", Protocol::Http1, None);
+        observe(items, "GET", Protocol::Http1, None);
+        observe(items, "GET", Protocol::Http2, None);
+        observe(items, "GET", Protocol::Http2, Some(Reason::Expired));
+        observe(Place::Token, "POST", Protocol::Http1, Some(Reason::InvalidScope));
+        observe(Place::None, "BREW", Protocol::Http2, Some(Reason::BadPath));
         let text = text(&registry);
         for line in [
-            r#"tollgate_requests_total{route="items",method="GET",status="2xx",reason=""} 2"#,
-            r#"tollgate_requests_total{route="items",method="GET",status="4xx",reason="expired"} 1"#,
-            r#"tollgate_requests_total{route="(token)",method="POST",status="4xx",reason="invalid_scope"} 1"#,
-            r#"tollgate_requests_total{route="(none)",method="OTHER",status="4xx",reason="bad_path"} 1"#,
-            r#"tollgate_request_duration_seconds_count{route="items"} 3"#,
+            r#"tollgate_requests_total{route="items",method="GET",protocol="h1",status="2xx",reason=""} 2"#,
+            r#"tollgate_requests_total{route="items",method="GET",protocol="h2",status="2xx",reason=""} 1"#,
+            r#"tollgate_requests_total{route="items",method="GET",protocol="h2",status="4xx",reason="expired"} 1"#,
+            r#"tollgate_requests_total{route="(token)",method="POST",protocol="h1",status="4xx",reason="invalid_scope"} 1"#,
+            r#"tollgate_requests_total{route="(none)",method="OTHER",protocol="h2",status="4xx",reason="bad_path"} 1"#,
+            r#"tollgate_request_duration_seconds_count{route="items"} 4"#,
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
-        assert_eq!(text.matches("tollgate_requests_total{").count(), 4, "only what happened is listed");
+        assert_eq!(text.matches("tollgate_requests_total{").count(), 5, "only what happened is listed");
     }
 
     #[test]

@@ -84,6 +84,9 @@ pub enum PolicyError {
     /// A broker's setting.
     #[error("the token broker {0}")]
     Broker(&'static str),
+    /// A number that means nothing.
+    #[error("of answered requests one in {0} is to be logged; at least 1 is needed")]
+    AccessLog(u32),
     /// The app's port would lead back to us, or nowhere.
     #[error("upstream port {0} is the sidecar's own or none")]
     UpstreamPort(u16),
@@ -105,6 +108,9 @@ impl Policy {
         check_route_issuers(&config)?;
         if let Some(broker) = &config.token_broker {
             check_broker(broker, &config).map_err(PolicyError::Broker)?;
+        }
+        if config.access_log.one_in == 0 {
+            return Err(PolicyError::AccessLog(config.access_log.one_in));
         }
         let port = config.upstream.port;
         if [0, names::PROXY_PORT, names::ADMIN_PORT, names::LOOPBACK_BROKER_PORT].contains(&port) {

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tollgate_contract::AccessLogConfig;
 use tollgate_runtime::crypto;
 
 use crate::access_log::{AccessLog, AccessLogWriter};
@@ -150,7 +151,7 @@ impl Sidecar {
         let proxy_listener = bind(options.listen).await?;
         let admin_listener = bind(options.admin).await?;
         let (proxy_addr, admin_addr) = (address(&proxy_listener)?, address(&admin_listener)?);
-        let (log, log_writer) = open_log(options.access_log, &metrics)?;
+        let (log, log_writer) = open_log(options.access_log, policy.config.access_log, &metrics)?;
 
         let drain = Drain::default();
         let admin = Admin {
@@ -240,14 +241,17 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
 
 fn open_log(
     to: AccessLogTo,
+    wanted: AccessLogConfig,
     metrics: &ProxyMetrics,
 ) -> Result<(Option<AccessLog>, Option<AccessLogWriter>), StartError> {
     let out: Box<dyn Write + Send> = match to {
+        _ if !wanted.enabled => return Ok((None, None)),
         AccessLogTo::Off => return Ok((None, None)),
         AccessLogTo::Stdout => Box::new(io::stdout()),
         AccessLogTo::Writer(out) => out,
     };
-    let (log, writer) = AccessLog::start(out, metrics.dropped_log_lines.clone()).map_err(StartError::Thread)?;
+    let (log, writer) =
+        AccessLog::start(out, wanted.one_in, metrics.dropped_log_lines.clone()).map_err(StartError::Thread)?;
     Ok((Some(log), Some(writer)))
 }
 

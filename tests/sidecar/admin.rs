@@ -88,10 +88,10 @@ async fn metrics_count_requests_by_route_method_class_and_reason() {
     let text = eventually("all requests to be counted", PATIENCE, || async {
         let text = scene.metrics().await;
         for line in [
-            r#"tollgate_requests_total{route="read",method="GET",status="2xx",reason=""} 3"#,
-            r#"tollgate_requests_total{route="read",method="GET",status="4xx",reason="missing_token"} 1"#,
-            r#"tollgate_requests_total{route="(default)",method="OTHER",status="4xx",reason="missing_token"} 1"#,
-            r#"tollgate_requests_total{route="(none)",method="GET",status="4xx",reason="bad_request"} 1"#,
+            r#"tollgate_requests_total{route="read",method="GET",protocol="h1",status="2xx",reason=""} 3"#,
+            r#"tollgate_requests_total{route="read",method="GET",protocol="h1",status="4xx",reason="missing_token"} 1"#,
+            r#"tollgate_requests_total{route="(default)",method="OTHER",protocol="h1",status="4xx",reason="missing_token"} 1"#,
+            r#"tollgate_requests_total{route="(none)",method="GET",protocol="h1",status="4xx",reason="bad_request"} 1"#,
             r#"tollgate_request_duration_seconds_count{route="read"} 4"#,
             "tollgate_requests_in_flight 0",
             "tollgate_decision_cache_hits_total 2",

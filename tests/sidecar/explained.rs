@@ -247,7 +247,8 @@ async fn a_grpc_caller_is_told_in_its_own_way() {
     assert_eq!(world.app_hits(), 0);
     let line = &world.log.lines(2).await[1];
     assert_eq!((&line["status"], &line["reason"]), (&json!(200), &json!("expired")));
-    let metric = r#"tollgate_requests_total{route="(default)",method="POST",status="4xx",reason="expired"}"#;
+    let metric =
+        r#"tollgate_requests_total{route="(default)",method="POST",protocol="h1",status="4xx",reason="expired"}"#;
     assert_eq!(world.metric(metric).await, 1);
 }
 

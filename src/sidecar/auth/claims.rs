@@ -277,7 +277,7 @@ impl Facts {
         let client_id = if same { subject.clone() } else { client_id.as_deref().map(header).transpose()? };
         let scopes = if words.is_empty() { None } else { Some(header(&words.join(" "))?) };
         let headers = IdentityHeaders { subject, client_id, scopes, issuer: issuer_header.clone() };
-        Ok(Identity { issuer: Arc::clone(issuer), expires_at, bound_to, claims, headers })
+        Ok(Identity { issuer: Arc::clone(issuer), expires_at, bound_to, claims, headers, unasked: false })
     }
 }
 

@@ -207,7 +207,12 @@ impl Shared {
 
 /// The issuer limits our questions: its earlier answer serves for a while longer.
 fn serve_stale(question: &Question, now: SystemTime) -> Option<Decision> {
-    question.earlier.clone()?.served_stale(now, now + unanswered_for(&question.issuer))
+    let mut decision = question.earlier.clone()?.served_stale(now, now + unanswered_for(&question.issuer))?;
+    if decision.identity.unasked {
+        // An outage came between: what serves now is the issuer's word from before it.
+        decision.identity = Arc::new(Identity { unasked: false, ..Identity::clone(&decision.identity) });
+    }
+    Some(decision)
 }
 
 /// The issuer cannot be asked: where the policy says so, a token that is good under its key passes, unless the issuer's
@@ -227,6 +232,7 @@ fn accept_sound(question: &Question, refused_before: bool, now: SystemTime) -> O
         .clone()
         .unwrap_or_else(|| Decision::new(Arc::clone(identity), None, ends).fresh_until(question.now, Duration::ZERO));
     decision.key = Some(Arc::clone(key));
+    decision.identity = Arc::new(Identity { unasked: true, ..Identity::clone(&decision.identity) });
     Some(decision.prolonged_until(now + unanswered_for(issuer).min(left)))
 }
 

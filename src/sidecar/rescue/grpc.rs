@@ -8,10 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body_util::Full;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use crate::grpc::GRPC_STATUS;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// `grpc-message` is percent-encoded but for printable ASCII without the percent sign.

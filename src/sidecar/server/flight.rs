@@ -7,15 +7,18 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use crate::access_log::{AccessLog, Line};
+use crate::access_log::{AccessLog, CALLER_LEFT, Line};
+use crate::grpc;
 use crate::identity::Identity;
-use crate::metrics::{Place, ProxyMetrics};
+use crate::metrics::{Observed, Place, Protocol, ProxyMetrics};
 use crate::proxy::{Download, Progress};
 use crate::reason::Reason;
+use crate::rescue::Form;
 
 /// What watches requests.
 #[derive(Debug)]
@@ -29,9 +32,12 @@ pub(crate) struct Flight {
     observer: Arc<Observer>,
     started: Instant,
     method: Method,
+    protocol: Protocol,
+    form: Form,
     pub(crate) place: Place,
     pub(crate) reason: Option<Reason>,
     status: Option<StatusCode>,
+    grpc_status: Option<u16>,
     pub(crate) upload: Option<Arc<Progress>>,
     pub(crate) upstream: Option<Duration>,
     bytes_in: u64,
@@ -61,23 +67,23 @@ struct Facts {
     identity: Option<Arc<Identity>>,
 }
 
-/// What nginx logs for a caller that left before the answer.
-const CALLER_LEFT: u16 = 499;
-
 impl Flight {
-    pub(crate) fn new(observer: &Arc<Observer>, method: &Method, uri: &Uri, request_id: &HeaderValue) -> Self {
+    pub(crate) fn new(observer: &Arc<Observer>, parts: &Parts, request_id: &HeaderValue, form: Form) -> Self {
         observer.metrics.in_flight.inc();
         let facts = observer
             .log
             .is_some()
-            .then(|| Box::new(Facts { uri: uri.clone(), request_id: request_id.clone(), identity: None }));
+            .then(|| Box::new(Facts { uri: parts.uri.clone(), request_id: request_id.clone(), identity: None }));
         Self {
             observer: Arc::clone(observer),
             started: Instant::now(),
-            method: method.clone(),
+            method: parts.method.clone(),
+            protocol: Protocol::of(parts.version),
+            form,
             place: Place::None,
             reason: None,
             status: None,
+            grpc_status: None,
             upload: None,
             upstream: None,
             bytes_in: 0,
@@ -98,28 +104,43 @@ impl Flight {
     }
 
     /// The answer's head is known; the body carries the record on.
-    pub(crate) fn answered(mut self, status: StatusCode, body: AnswerBody) -> Answer {
-        self.status = Some(status);
-        Answer { body, flight: self }
+    pub(crate) fn answered(mut self, response: Response<AnswerBody>) -> Response<Answer> {
+        self.status = Some(response.status());
+        if self.form == Form::Grpc {
+            self.grpc_status = grpc::status(response.headers());
+        }
+        response.map(|body| Answer { body, flight: self })
+    }
+
+    fn sent(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.bytes_out += data.len() as u64;
+        } else if let (Form::Grpc, Some(trailers)) = (self.form, frame.trailers_ref()) {
+            self.grpc_status = grpc::status(trailers);
+        }
     }
 
     fn log(&self, log: &AccessLog, facts: &Facts, took: Duration) {
         let status = self.status.map_or(CALLER_LEFT, |status| status.as_u16());
         log.write(&Line {
-            ts: SystemTime::now(),
+            timestamp: SystemTime::now(),
+            protocol: self.protocol,
             method: self.method.as_str(),
             path: facts.uri.path(),
             status,
+            grpc_status: self.grpc_status,
             reason: self.reason.map(Reason::as_str),
             route: self.observer.metrics.name(self.place),
             issuer: facts.identity.as_ref().map(|identity| &*identity.issuer),
             client_id: facts.identity.as_ref().and_then(|identity| identity.client_id()),
+            unasked: facts.identity.as_ref().is_some_and(|identity| identity.unasked),
             duration_ms: millis(took),
             upstream_ms: self.upstream.map(millis),
             bytes_in: self.upload.as_ref().map_or(self.bytes_in, |upload| upload.bytes()),
             bytes_out: self.bytes_out,
             aborted: !self.complete,
             request_id: facts.request_id.to_str().unwrap_or_default(),
+            trace_id: None,
         });
     }
 }
@@ -130,7 +151,8 @@ impl Drop for Flight {
         let metrics = &self.observer.metrics;
         metrics.in_flight.dec();
         let status = self.status.or_else(|| StatusCode::from_u16(CALLER_LEFT).ok()).unwrap_or_default();
-        metrics.observe(self.place, &self.method, status, self.reason, took);
+        let (place, method, protocol, reason) = (self.place, &self.method, self.protocol, self.reason);
+        metrics.observe(Observed { place, method, protocol, status, reason, took });
         if let (Some(log), Some(facts)) = (&self.observer.log, &self.facts) {
             self.log(log, facts, took);
         }
@@ -150,7 +172,7 @@ impl Body for Answer {
             AnswerBody::App(body) => ready!(Pin::new(body).poll_frame(cx)),
         };
         match &frame {
-            Some(Ok(frame)) => self.flight.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Some(Ok(frame)) => self.flight.sent(frame),
             Some(Err(_)) => {}
             None => self.flight.complete = true,
         }

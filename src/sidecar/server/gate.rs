@@ -59,8 +59,8 @@ impl Gate {
     pub(crate) async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Response<Answer> {
         let (parts, body) = request.into_parts();
         let request_id = proxy::request_id(&parts.headers);
-        let mut flight = Flight::new(&self.shared.observer, &parts.method, &parts.uri, &request_id);
         let form = Form::of(&parts.headers);
+        let mut flight = Flight::new(&self.shared.observer, &parts, &request_id, form);
         let mut response = match self.pass(parts, body, peer, &request_id, &mut flight).await {
             Ok(response) => response,
             Err((rejection, context)) => {
@@ -73,8 +73,7 @@ impl Gate {
         if self.shared.drain.has_begun() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let status = response.status();
-        response.map(|body| flight.answered(status, body))
+        flight.answered(response)
     }
 
     async fn pass(

@@ -29,7 +29,7 @@ pub(crate) use flight::Observer;
 pub(crate) use gate::{Gate, Shared};
 
 use self::reader::Watched;
-use crate::metrics::Place;
+use crate::metrics::{Observed, Place, Protocol};
 use crate::proxy::Peer;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
@@ -131,7 +131,14 @@ async fn connection(stream: TcpStream, address: SocketAddr, gate: Arc<Gate>, slo
         // What is no HTTP was answered by hyper; it is counted here because it never became a request.
         if error.is_parse() {
             let reason = if error.is_parse_too_large() { Reason::HeadersTooLarge } else { Reason::BadRequest };
-            metrics.observe(Place::None, &Method::default(), rescue::status(reason), Some(reason), Duration::ZERO);
+            metrics.observe(Observed {
+                place: Place::None,
+                method: &Method::default(),
+                protocol: Protocol::Http1,
+                status: rescue::status(reason),
+                reason: Some(reason),
+                took: Duration::ZERO,
+            });
         }
         tracing::debug!(%error, "a caller's connection broke");
     }
