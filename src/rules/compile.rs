@@ -32,7 +32,7 @@ type Compiled<T> = Result<T, CompileError>;
 pub(crate) fn compile(source: &str) -> Compiled<Rule> {
     with_syntax(source, |syntax, info| {
         let mut compiler = Compiler { source, info, nodes: 0, automata: 0, items: Vec::new(), headers: Vec::new() };
-        let expr = compiler.expr(syntax, 0)?;
+        let expr = compiler.condition(syntax, 0)?;
         Ok(Rule { expr, headers: compiler.headers })
     })
 }
@@ -72,6 +72,19 @@ impl Compiler<'_> {
             Syntax::Map(_) | Syntax::Struct(_) => self.refuse(at, "maps and messages cannot be written in a rule"),
             Syntax::Comprehension(_) | Syntax::Unspecified => self.refuse(at, "this cannot be written in a rule"),
         }
+    }
+
+    /// What must be true or false. What can be neither is a slip, such as `claims.a == 'x' || 'y'`.
+    fn condition(&mut self, at: &IdedExpr, depth: usize) -> Compiled<Expr> {
+        let expr = self.expr(at, depth)?;
+        if expr.is_never_boolean() {
+            return self.refuse(at, "this is neither true nor false; write a condition, as in claims.dept == 'x'");
+        }
+        Ok(expr)
+    }
+
+    fn boxed_condition(&mut self, at: &IdedExpr, depth: usize) -> Compiled<Box<Expr>> {
+        self.condition(at, depth).map(Box::new)
     }
 
     fn boxed(&mut self, at: &IdedExpr, depth: usize) -> Compiled<Box<Expr>> {
@@ -152,16 +165,16 @@ impl Compiler<'_> {
                 self.header(name, written).map(Expr::HasHeader)
             }
             (operators::INDEX, None, [of, key]) => Ok(Expr::Index(self.boxed(of, depth)?, self.boxed(key, depth)?)),
-            (operators::LOGICAL_NOT, None, [of]) => Ok(Expr::Not(self.boxed(of, depth)?)),
+            (operators::LOGICAL_NOT, None, [of]) => Ok(Expr::Not(self.boxed_condition(of, depth)?)),
             (operators::NEGATE, None, [of]) => Ok(Expr::Negate(self.boxed(of, depth)?)),
             (operators::LOGICAL_AND, None, [a, b]) => {
-                Ok(Expr::Logic(true, self.boxed(a, depth)?, self.boxed(b, depth)?))
+                Ok(Expr::Logic(true, self.boxed_condition(a, depth)?, self.boxed_condition(b, depth)?))
             }
             (operators::LOGICAL_OR, None, [a, b]) => {
-                Ok(Expr::Logic(false, self.boxed(a, depth)?, self.boxed(b, depth)?))
+                Ok(Expr::Logic(false, self.boxed_condition(a, depth)?, self.boxed_condition(b, depth)?))
             }
             (operators::CONDITIONAL, None, [condition, then, otherwise]) => {
-                let condition = self.boxed(condition, depth)?;
+                let condition = self.boxed_condition(condition, depth)?;
                 Ok(Expr::Choice(condition, self.boxed(then, depth)?, self.boxed(otherwise, depth)?))
             }
             ("matches", Some(text), [pattern]) => {
@@ -206,9 +219,10 @@ impl Compiler<'_> {
         }
         self.items.push(name.clone());
         let compiled = match (kind, body) {
-            (_, [body]) => self.boxed(body, depth).map(|body| Expr::Loop(kind, range, body)),
+            (Loop::Map, [body]) => self.boxed(body, depth).map(|body| Expr::Loop(kind, range, body)),
+            (_, [body]) => self.boxed_condition(body, depth).map(|body| Expr::Loop(kind, range, body)),
             (Loop::Map, [condition, body]) => {
-                let condition = self.boxed(condition, depth)?;
+                let condition = self.boxed_condition(condition, depth)?;
                 self.boxed(body, depth).map(|body| Expr::MapWhere(range, condition, body))
             }
             _ => self.refuse(at, "all, exists, exists_one and filter take two arguments, map two or three"),

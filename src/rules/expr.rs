@@ -55,6 +55,24 @@ pub(crate) enum Expr {
     MapWhere(Box<Expr>, Box<Expr>, Box<Expr>),
 }
 
+impl Expr {
+    /// Whether it is known without a request that this is neither true nor false.
+    pub(crate) fn is_never_boolean(&self) -> bool {
+        match self {
+            Self::Literal(value) => !matches!(value, Value::Bool(_)),
+            Self::Claims | Self::Method | Self::Path | Self::Client | Self::Header(_) => true,
+            Self::Negate(_) | Self::List(_) | Self::MapWhere(..) => true,
+            Self::Loop(kind, ..) => matches!(kind, Loop::Map | Loop::Filter),
+            Self::Call(function, _) => function.is_never_boolean(),
+            Self::Choice(_, then, otherwise) => then.is_never_boolean() && otherwise.is_never_boolean(),
+            Self::Binary(operator, ..) => operator.is_arithmetic(),
+            Self::Item(_) | Self::Member(..) | Self::Index(..) => false,
+            Self::HasClient | Self::HasHeader(_) | Self::Has(..) => false,
+            Self::Not(_) | Self::Logic(..) | Self::Matches(..) => false,
+        }
+    }
+}
+
 /// Operators whose operands are both always evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Binary {
@@ -70,6 +88,17 @@ pub(crate) enum Binary {
     Multiply,
     Divide,
     Modulo,
+}
+
+impl Binary {
+    /// Whether it makes a number, a text or a list.
+    fn is_arithmetic(self) -> bool {
+        match self {
+            Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Modulo => true,
+            Self::Equal | Self::NotEqual | Self::In => false,
+            Self::Less | Self::LessOrEqual | Self::Greater | Self::GreaterOrEqual => false,
+        }
+    }
 }
 
 /// Macros over a list's elements or a map's keys.

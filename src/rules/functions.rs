@@ -38,6 +38,14 @@ impl Function {
         })
     }
 
+    /// Whether it makes a number or a text.
+    pub(crate) fn is_never_boolean(self) -> bool {
+        match self {
+            Self::Size | Self::Int | Self::Double | Self::String => true,
+            Self::Contains | Self::StartsWith | Self::EndsWith => false,
+        }
+    }
+
     /// Applies it.
     pub(crate) fn apply<'v>(self, values: &[Value<'v>], meter: &mut Meter) -> Result<Value<'v>, EvaluationError> {
         for value in values {

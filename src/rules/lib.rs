@@ -16,6 +16,7 @@ mod expr;
 mod functions;
 mod parse;
 mod pattern;
+mod slip;
 mod source;
 mod value;
 

@@ -1,5 +1,5 @@
 //! Has the `cel` crate read a source, where its recursion and its panics can do no harm, and tells its errors in one
-//! line.
+//! line. What the usual slips are, `slip` knows.
 
 use std::thread;
 
@@ -8,6 +8,7 @@ use cel::common::ast::{IdedExpr, SourceInfo};
 use cel::parser::ParseErrors;
 
 use crate::CompileError;
+use crate::slip;
 use crate::source::{PARSER_STACK, error_at};
 
 /// How much of the parser's own words is shown.
@@ -40,8 +41,18 @@ fn unreadable(source: &str, errors: &ParseErrors) -> CompileError {
     let Some(first) = first else { return error_at(source, 0, "this is no CEL expression") };
     let said = first.msg.strip_prefix("Syntax error: ").unwrap_or(&first.msg);
     let said = said.split(" expecting ").next().unwrap_or(said);
-    let said: String = said.chars().filter(|c| !c.is_control()).take(LONGEST_QUOTE).collect();
     let position = |n: isize| usize::try_from(n).unwrap_or(1).max(1);
     let (line, column) = (position(first.pos.0), position(first.pos.1));
+    if let Some(slip) = slip::at(source, byte_of(source, line, column), said) {
+        return error_at(source, slip.byte, format!("this is no CEL expression: {}", slip.advice));
+    }
+    let said: String = said.chars().filter(|c| !c.is_control()).take(LONGEST_QUOTE).collect();
     CompileError { line, column, message: format!("this is no CEL expression: {said}") }
+}
+
+/// Where in the source a position is; its end where it has no such.
+fn byte_of(source: &str, line: usize, column: usize) -> usize {
+    let before: usize = source.split_inclusive('\n').take(line - 1).map(str::len).sum();
+    let within = source.get(before..).unwrap_or_default();
+    before + within.char_indices().nth(column - 1).map_or(within.len(), |(at, _)| at)
 }
