@@ -4,6 +4,7 @@ pub mod apiserver;
 pub mod browser;
 pub mod endurance;
 pub mod forward;
+pub mod http2;
 pub mod issuer;
 pub mod keys;
 pub mod kubernetes;

@@ -14,6 +14,7 @@ mod framing;
 mod headers;
 mod hints;
 mod hostile;
+mod http2;
 mod introspection;
 mod keys;
 mod log;

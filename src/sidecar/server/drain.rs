@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Drain {
     begun: Arc<OnceLock<Instant>>,
+    leave: CancellationToken,
     stop_accepting: CancellationToken,
     give_up: CancellationToken,
 }
@@ -18,7 +19,9 @@ impl Drain {
     /// Step 1: readiness ends; callers are asked to go elsewhere, and are still served. Says since when, as it may have
     /// been taken before.
     pub(crate) fn begin(&self) -> Instant {
-        *self.begun.get_or_init(Instant::now)
+        let since = *self.begun.get_or_init(Instant::now);
+        self.leave.cancel();
+        since
     }
 
     /// Step 2: no new connections; open ones end with their request in progress.
@@ -36,6 +39,11 @@ impl Drain {
     /// Whether step 1 was taken.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.get().is_some()
+    }
+
+    /// Waits for step 1.
+    pub(crate) async fn begun(&self) {
+        self.leave.cancelled().await;
     }
 
     /// Waits for step 2.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout};
@@ -17,6 +17,7 @@ use tracing::debug;
 use super::Drain;
 use super::caller::caller;
 use super::flight::{Answer, AnswerBody, Flight, Observer};
+use super::h2_head;
 use super::head::{self, Refusal};
 use crate::auth::{Admission, Authenticator, Presented};
 use crate::broker::Broker;
@@ -57,10 +58,12 @@ pub(crate) struct Gate {
 impl Gate {
     /// Answers a request, whatever becomes of it.
     pub(crate) async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Response<Answer> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        h2_head::adapt(&mut parts);
         let request_id = proxy::request_id(&parts.headers);
         let form = Form::of(&parts.headers);
         let mut flight = Flight::new(&self.shared.observer, &parts, &request_id, form);
+        let is_http2 = parts.version == Version::HTTP_2;
         let mut response = match self.pass(parts, body, peer, &request_id, &mut flight).await {
             Ok(response) => response,
             Err((rejection, context)) => {
@@ -70,7 +73,8 @@ impl Gate {
                 response
             }
         };
-        if self.shared.drain.has_begun() {
+        // HTTP/2 says it for the whole connection, by GOAWAY.
+        if self.shared.drain.has_begun() && !is_http2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         flight.answered(response)

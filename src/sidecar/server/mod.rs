@@ -1,25 +1,22 @@
-//! Takes callers' connections on every worker thread and serves their requests until it is time to stop. It decides
-//! how many connections there are, how long callers may take to write and to read, and how the end is announced; what
-//! becomes of a request is decided in `gate`.
+//! Takes callers' connections on every worker thread and serves them until it is time to stop. It decides how many there
+//! are; what a connection may take and how it ends is decided in `connection`, what becomes of a request in `gate`.
 
 mod caller;
+mod connection;
 mod drain;
 mod flight;
 mod gate;
+mod h2_head;
 mod head;
+mod protocol;
 mod reader;
+mod streams;
 
-use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -28,15 +25,10 @@ pub(crate) use drain::Drain;
 pub(crate) use flight::Observer;
 pub(crate) use gate::{Gate, Shared};
 
-use self::reader::Watched;
-use crate::metrics::{Observed, Place, Protocol};
-use crate::proxy::Peer;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::rescue;
 
-/// Bounds what one connection can make us hold; a head over our own limit still fits and gets an answer with a reason.
-const MAX_BUFFER: usize = 64 * 1024;
 /// After a failed accept (no file descriptors left): long enough not to spin, short enough to go unnoticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -100,49 +92,10 @@ async fn accept(listener: TcpListener, gate: &Arc<Gate>, connections: &Connectio
 }
 
 async fn connection(stream: TcpStream, address: SocketAddr, gate: Arc<Gate>, slot: OwnedSemaphorePermit) {
-    // Without it small answers wait for the caller's delayed acknowledgement.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let metrics = gate.shared.observer.metrics.clone();
-    metrics.connections.inc();
-    let drain = gate.shared.drain.clone();
-    let stream = Watched::new(stream, gate.shared.limits.unread);
-    let caller = Arc::new((gate, Peer::new(address.ip())));
-    let service = service_fn(|request: Request<Incoming>| {
-        let caller = Arc::clone(&caller);
-        async move { Ok::<_, Infallible>(caller.0.serve(&caller.1, request).await) }
-    });
-    let mut serving = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(caller.0.shared.limits.head)
-            .max_buf_size(MAX_BUFFER)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = drain.stop_accepting() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        // What is no HTTP was answered by hyper; it is counted here because it never became a request.
-        if error.is_parse() {
-            let reason = if error.is_parse_too_large() { Reason::HeadersTooLarge } else { Reason::BadRequest };
-            metrics.observe(Observed {
-                place: Place::None,
-                method: &Method::default(),
-                protocol: Protocol::Http1,
-                status: rescue::status(reason),
-                reason: Some(reason),
-                took: Duration::ZERO,
-            });
-        }
-        tracing::debug!(%error, "a caller's connection broke");
-    }
-    metrics.connections.dec();
+    let open = gate.shared.observer.metrics.connections.clone();
+    open.inc();
+    connection::serve(stream, address, gate).await;
+    open.dec();
     drop(slot);
 }
 

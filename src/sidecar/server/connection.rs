@@ -1,0 +1,128 @@
+//! One caller's connection from its first byte to its end. It decides how long each stage of it may take and how it
+//! leaves when the sidecar stops; what is asked on it is `gate`'s.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Gate;
+use super::protocol::{self, Http};
+use super::reader::Watched;
+use super::streams::Streams;
+use crate::metrics::{Observed, Place, Protocol};
+use crate::proxy::Peer;
+use crate::reason::Reason;
+use crate::rescue;
+
+/// For an HTTP/2 connection that was asked to end because nothing is under way on it: answers that nobody has read may
+/// still lie in it.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Who is connected, and who serves them.
+struct Caller {
+    gate: Arc<Gate>,
+    peer: Peer,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(stream: TcpStream, address: SocketAddr, gate: Arc<Gate>) {
+    // Without it small answers wait for the caller's delayed acknowledgement.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let stream = Watched::new(stream, gate.shared.limits.unread);
+    let caller = Arc::new(Caller { peer: Peer::new(address.ip()), gate });
+    let drain = caller.gate.shared.drain.clone();
+    let begun = tokio::select! {
+        // What has arrived is served, also at the end.
+        biased;
+        begun = timeout(caller.gate.shared.limits.head, protocol::sniff(stream)) => begun,
+        () = drain.stop_accepting() => return,
+    };
+    match begun {
+        Ok(Ok((Http::One, stream))) => serve_http1(stream, caller).await,
+        Ok(Ok((Http::Two, stream))) => serve_http2(stream, caller).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a caller's connection broke before a request"),
+        Err(_) => tracing::debug!("a caller connected and said nothing"),
+    }
+}
+
+async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Caller>) {
+    let shared = Arc::clone(&caller.gate.shared);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let caller = Arc::clone(&caller);
+        async move { Ok::<_, Infallible>(caller.gate.serve(&caller.peer, request).await) }
+    });
+    let mut serving = std::pin::pin!(protocol::http1(&shared.limits).serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shared.drain.stop_accepting() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        // What is no HTTP was answered by hyper; it is counted here because it never became a request.
+        if error.is_parse() {
+            let reason = if error.is_parse_too_large() { Reason::HeadersTooLarge } else { Reason::BadRequest };
+            shared.observer.metrics.observe(Observed {
+                place: Place::None,
+                method: &Method::default(),
+                protocol: Protocol::Http1,
+                status: rescue::status(reason),
+                reason: Some(reason),
+                took: Duration::ZERO,
+            });
+        }
+        tracing::debug!(%error, "a caller's connection broke");
+    }
+}
+
+async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Caller>) {
+    let shared = Arc::clone(&caller.gate.shared);
+    let (limits, drain) = (&shared.limits, &shared.drain);
+    let streams = Arc::new(Streams::default());
+    let watched = Arc::clone(&streams);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (caller, ticket) = (Arc::clone(&caller), watched.begin());
+        let method = request.method().clone();
+        async move { Ok::<_, Infallible>(ticket.answer(&method, caller.gate.serve(&caller.peer, request).await)) }
+    });
+    let mut serving = std::pin::pin!(protocol::http2(limits).serve_connection(TokioIo::new(stream), service));
+    let asked_to_leave = async {
+        tokio::select! {
+            // Whoever connects while callers are asked to leave comes for an answer.
+            () = async { drain.begun().await; streams.first().await } => {}
+            () = drain.stop_accepting() => {}
+        }
+    };
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = streams.flooded() => return tracing::debug!("a caller takes back most of its requests"),
+        () = streams.idle(limits.head) => {
+            serving.as_mut().graceful_shutdown();
+            timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
+        }
+        () = asked_to_leave => {
+            // GOAWAY; what was sent before it arrives is served (RFC 9113 section 6.8).
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = serving => ended,
+                () = streams.flooded() => return,
+                () = streams.idle(limits.head) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a caller's connection broke");
+    }
+}
