@@ -108,6 +108,7 @@ async fn start(issuer: &FakeIssuer, app: u16) -> Sidecar {
         listen: any,
         admin: any,
         pod_uid: String::new(),
+        pod_ip: None,
         access_log: AccessLogTo::Off,
         workers: NonZeroUsize::new(1),
         drain: DrainTimes { lead: Duration::ZERO, deadline: Duration::from_secs(5) },

@@ -32,4 +32,5 @@ mod start;
 pub mod testkit;
 
 pub use limits::Limits;
+pub use proxy::UpstreamError;
 pub use start::{AccessLogTo, DrainTimes, Options, Sidecar, StartError};

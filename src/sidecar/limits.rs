@@ -8,7 +8,7 @@ pub struct Limits {
     /// Callers' connections. At some 20 KiB each when active they stay well below 100 MiB; large heads that never end
     /// make it half a GiB.
     pub connections: usize,
-    /// Connections to the app, which are requests that wait for it; beyond that waiting only makes it worse.
+    /// Requests at the app, tunnels among them; beyond that waiting only makes it worse.
     pub upstream_connections: usize,
     /// DPoP proofs that are remembered while they count. One that is used at once counts for a minute and the clock skew,
     /// one that was made ahead for twice that at most: room for some 4,000 requests a second with a minute of skew. 22 MB
@@ -21,10 +21,6 @@ pub struct Limits {
     pub ping: Duration,
     /// For a token request's body, which is a short form.
     pub token_body: Duration,
-    /// For the app to take a connection: it shares our network namespace, so only a full backlog takes longer.
-    pub upstream_connect: Duration,
-    /// From the end of a request's body to the head of the app's answer; as long may an upload stand still.
-    pub response_head: Duration,
     /// For a caller that reads nothing of its answer: what it holds is also a connection to the app.
     pub unread: Duration,
     /// A window of the issuers' rate limits.
@@ -40,8 +36,6 @@ impl Default for Limits {
             head: Duration::from_secs(75),
             ping: Duration::from_secs(20),
             token_body: Duration::from_secs(10),
-            upstream_connect: Duration::from_secs(1),
-            response_head: Duration::from_secs(60),
             unread: Duration::from_secs(60),
             rate_window: Duration::from_secs(60),
         }

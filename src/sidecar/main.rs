@@ -90,6 +90,7 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
         listen: flags.listen,
         admin: flags.admin,
         pod_uid: std::env::var(names::POD_UID_ENV).unwrap_or_default(),
+        pod_ip: std::env::var(names::POD_IP_ENV).ok().and_then(|address| address.parse().ok()),
         access_log: if flags.no_access_log { AccessLogTo::Off } else { AccessLogTo::Stdout },
         workers: flags.workers,
         drain: DrainTimes {

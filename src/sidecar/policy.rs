@@ -1,8 +1,6 @@
 //! From the configuration file's bytes to a policy that can be enforced, or one plain error. What makes no sense is
 //! refused here, before any port is bound; nothing is guessed and nothing is enforced in part.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use ipnet::IpNet;
 use reqwest::Url;
 use tollgate_contract::{
@@ -32,8 +30,6 @@ pub struct Policy {
     pub external_urls: ExternalUrls,
     /// Whose `X-Forwarded-For` says who the caller is.
     pub trusted_proxies: Vec<IpNet>,
-    /// Where the app listens.
-    pub upstream: SocketAddr,
 }
 
 /// Why a configuration is refused.
@@ -121,7 +117,6 @@ impl Policy {
             trusted_proxies: config.trusted_proxies.iter().map(|range| proxy_range(range)).collect::<Result<_, _>>()?,
             routes: RouteTable::new(&config.routes, config.default_access, config.paths.case_sensitive)?,
             hash: PolicyHash::of(bytes),
-            upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             config,
         })
     }
@@ -283,7 +278,7 @@ mod tests {
         let file = sound().to_string();
         let policy = Policy::from_file(file.as_bytes()).unwrap();
         assert_eq!(policy.hash, PolicyHash::of(file.as_bytes()));
-        assert_eq!(policy.upstream.to_string(), "127.0.0.1:8000");
+        assert_eq!(policy.config.upstream.port, 8000);
         let org_server_that_is_asked = refusal(|config| {
             *issuer(config) = org_server("Introspection");
             issuer(config)["name"] = json!("okta");

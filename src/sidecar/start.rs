@@ -3,7 +3,7 @@
 //! admin port and signals stay on the caller's runtime.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ use crate::limits::Limits;
 use crate::metrics::ProxyMetrics;
 use crate::policy::{Policy, PolicyError};
 use crate::protected_resource::ProtectedResource;
-use crate::proxy::Proxy;
 use crate::proxy::listening::Listening;
+use crate::proxy::{Dialer, Proxy, UpstreamError};
 use crate::rescue::Rescue;
 use crate::server::{self, Connections, Drain, Gate, Observer, Shared};
 
@@ -47,6 +47,8 @@ pub struct Options {
     pub admin: SocketAddr,
     /// The pod's uid, for the report; empty outside Kubernetes.
     pub pod_uid: String,
+    /// The pod's address, for an app that listens there alone.
+    pub pod_ip: Option<IpAddr>,
     /// Where the access log goes.
     pub access_log: AccessLogTo,
     /// Threads that serve connections; unset = the cores at hand, 4 at most.
@@ -107,6 +109,9 @@ pub enum StartError {
     /// The broker's settings.
     #[error("the token broker is refused")]
     Broker(#[from] broker::StartError),
+    /// The way to the app.
+    #[error("the way to the app is refused")]
+    Upstream(#[from] UpstreamError),
     /// A port.
     #[error("listening on {address}")]
     Listen {
@@ -129,7 +134,7 @@ impl Sidecar {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         crypto::install_provider();
         let policy = Policy::from_file(&options.config)?;
-        let app = policy.upstream.port();
+        let app = policy.config.upstream.port;
         if [options.listen.port(), options.admin.port()].contains(&app) {
             return Err(PolicyError::UpstreamPort(app).into());
         }
@@ -138,6 +143,7 @@ impl Sidecar {
         let background = CancellationToken::new();
         // Whatever fails from here on ends the background work.
         let ends_background = background.clone().drop_guard();
+        let dialer = Arc::new(Dialer::new(&policy.config.upstream, options.pod_ip, &background)?);
         let surroundings = Surroundings { hints: options.hints, rate_window: options.limits.rate_window };
         let idp_metrics = IdpMetrics::register(&mut registry);
         let issuers = Issuers::start(&policy.config, surroundings, &idp_metrics, &background)?;
@@ -160,12 +166,12 @@ impl Sidecar {
             issuers,
             registry,
             drain: drain.clone(),
-            app: Listening::watch(policy.upstream, background.clone()),
+            app: Listening::watch(dialer.address(), background.clone()),
         };
         let rescue = Rescue::new(&policy);
         let connections = Connections::new(options.limits.connections, &rescue);
         let shared = Arc::new(Shared {
-            fallback_host: HeaderValue::from_str(&policy.upstream.to_string())
+            fallback_host: HeaderValue::from_str(&dialer.address().to_string())
                 .unwrap_or(HeaderValue::from_static("localhost")),
             resource: ProtectedResource::new(&policy.config, &policy.external_urls),
             policy,
@@ -176,8 +182,8 @@ impl Sidecar {
             limits: options.limits,
             drain: drain.clone(),
         });
-        let workers =
-            start_workers(&proxy_listener, options.workers, &shared, &connections).map_err(StartError::Thread)?;
+        let workers = start_workers(&proxy_listener, options.workers, &shared, &dialer, &connections)
+            .map_err(StartError::Thread)?;
         tokio::spawn(tollgate_runtime::admin::serve(admin_listener, background.clone(), move |path| {
             admin.answer(path)
         }));
@@ -261,6 +267,7 @@ fn start_workers(
     listener: &TcpListener,
     wanted: Option<NonZeroUsize>,
     shared: &Arc<Shared>,
+    dialer: &Arc<Dialer>,
     connections: &Connections,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_DEFAULT_WORKERS);
@@ -272,9 +279,9 @@ fn start_workers(
         let connections = connections.clone();
         let gate = Arc::new(Gate {
             proxy: Proxy::new(
-                shared.policy.upstream,
+                &shared.policy.config.upstream,
+                dialer,
                 Arc::clone(&upstream_slots),
-                &shared.limits,
                 &shared.observer.metrics,
             ),
             shared: Arc::clone(shared),

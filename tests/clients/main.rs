@@ -87,6 +87,7 @@ async fn sidecar(issuer: &OktaLike, app: &Upstream, nonce: &str) -> (Sidecar, St
         listen: port,
         admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         pod_uid: "pod-1".to_owned(),
+        pod_ip: None,
         access_log: AccessLogTo::Off,
         workers: None,
         drain: DrainTimes { lead: Duration::ZERO, deadline: PATIENCE },

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod apiserver;
+pub mod app;
 pub mod browser;
 pub mod endurance;
 pub mod forward;
@@ -13,6 +14,7 @@ pub mod mint;
 pub mod proof;
 pub mod raw;
 pub mod swagger_ui;
+pub mod tls;
 pub mod upstream;
 pub mod wait;
 

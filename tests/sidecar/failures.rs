@@ -88,11 +88,19 @@ async fn a_connection_that_the_app_has_closed_is_not_used_again() {
     }
 }
 
+/// An app that is given so long for the head of an answer.
+fn impatient(app: u16, response_header: Duration) -> serde_json::Value {
+    let mut config = public(app);
+    let millis = u64::try_from(response_header.as_millis()).expect("a short time");
+    config["upstream"]["timeouts"] =
+        serde_json::json!({"connectMillis": 1_000, "responseHeaderMillis": millis, "idleMillis": 300_000});
+    config
+}
+
 #[tokio::test]
 async fn an_app_that_never_answers_is_504() {
     let app = Upstream::start(|_| Reply::Never).await;
-    let scene =
-        Scene::with(&public(app.port()), |options| options.limits.response_head = Duration::from_millis(300)).await;
+    let scene = Scene::start(&impatient(app.port(), Duration::from_millis(300))).await;
     let (head, body) = scene.get("/", &[]).await;
     assert_eq!((head.status(), reason(&body).as_str()), (504, "upstream_timeout"));
     let (head, body) = scene.raw(request("POST", "/", &[], "body")).await;
@@ -105,7 +113,7 @@ async fn the_clock_for_the_answer_starts_at_the_end_of_a_slow_upload() {
     const PIECES: usize = 8;
     let app = Upstream::start(|request| ok(&request.body.bytes.len().to_string())).await;
     let patience = Duration::from_millis(1_000);
-    let scene = Scene::with(&public(app.port()), |options| options.limits.response_head = patience).await;
+    let scene = Scene::start(&impatient(app.port(), patience)).await;
     let mut caller = Raw::connect(scene.address()).await;
     caller.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {PIECES}\r\n\r\n")).await;
     let mut ticks = tokio::time::interval(patience / 4);
@@ -120,8 +128,7 @@ async fn the_clock_for_the_answer_starts_at_the_end_of_a_slow_upload() {
 #[tokio::test]
 async fn an_upload_that_stands_still_is_408() {
     let app = ManualUpstream::start().await;
-    let scene =
-        Scene::with(&public(app.port()), |options| options.limits.response_head = Duration::from_millis(300)).await;
+    let scene = Scene::start(&impatient(app.port(), Duration::from_millis(300))).await;
     let mut caller = Raw::connect(scene.address()).await;
     caller.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc").await;
     let _upstream = app.accept().await;

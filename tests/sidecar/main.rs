@@ -26,4 +26,5 @@ mod rules;
 mod scene;
 mod secrecy;
 mod streaming;
+mod upstream;
 mod world;

@@ -163,6 +163,7 @@ pub(crate) fn options(config: &Value) -> Options {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         admin: SocketAddr::from(([127, 0, 0, 1], 0)),
         pod_uid: "pod-1".to_owned(),
+        pod_ip: None,
         access_log: AccessLogTo::Off,
         workers: None,
         drain: DrainTimes { lead: Duration::ZERO, deadline: PATIENCE },

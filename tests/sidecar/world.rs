@@ -142,6 +142,7 @@ impl World {
             listen: any,
             admin: any,
             pod_uid: "pod-1".into(),
+            pod_ip: None,
             access_log: AccessLogTo::Writer(Box::new(log.clone())),
             workers: None,
             limits: Limits::default(),

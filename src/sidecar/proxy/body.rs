@@ -10,12 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::headers;
-use super::pool::Pool;
+use super::pool::Lease;
 
 /// A request's body towards the app.
 #[derive(Debug)]
@@ -33,6 +31,7 @@ pub(crate) struct Progress {
     /// Milliseconds from `started` to the last frame that came from the caller or was asked for by the app.
     last: AtomicU64,
     waits_for_caller: AtomicBool,
+    over: AtomicBool,
     bytes: AtomicU64,
 }
 
@@ -42,14 +41,27 @@ pub(crate) struct Download {
     body: Incoming,
     /// Goes back to its pool at the end of the body.
     lease: Option<Lease>,
+    idle: Idle,
 }
 
-/// A connection whose answer is still arriving.
+/// Why an answer's body breaks off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the app's answer broke off")]
+    App(#[from] hyper::Error),
+    #[error("neither the caller nor the app sent anything for too long")]
+    Idle,
+}
+
+/// Runs while nothing moves.
 #[derive(Debug)]
-pub(crate) struct Lease {
-    pub(crate) sender: SendRequest<Upload>,
-    pub(crate) pool: Arc<Pool>,
-    pub(crate) _slot: OwnedSemaphorePermit,
+struct Idle {
+    patience: Duration,
+    /// A request that is still being sent keeps its answer waiting.
+    upload: Option<Arc<Progress>>,
+    /// Made for the first body that keeps us waiting: most never do.
+    clock: Option<Pin<Box<Sleep>>>,
+    is_running: bool,
 }
 
 impl Upload {
@@ -69,6 +81,7 @@ impl Progress {
             started: Instant::now(),
             last: AtomicU64::new(0),
             waits_for_caller: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
         }
     }
@@ -81,6 +94,11 @@ impl Progress {
     /// The app wants more and the caller has not sent it.
     pub(crate) fn waits_for_caller(&self) -> bool {
         self.waits_for_caller.load(Ordering::Relaxed)
+    }
+
+    /// Everything has come.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// Bytes from the caller so far.
@@ -101,12 +119,15 @@ impl Body for Upload {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Self::Streaming { body, progress } = self.get_mut() else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(cx);
+        let polled = Pin::new(&mut *body).poll_frame(cx);
         progress.waits_for_caller.store(polled.is_pending(), Ordering::Relaxed);
         let frame = ready!(polled);
         let bytes =
             frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref).map_or(0, Bytes::len);
         progress.moved(bytes);
+        if frame.is_none() || body.is_end_stream() {
+            progress.over.store(true, Ordering::Relaxed);
+        }
         Poll::Ready(frame.map(|frame| frame.map(clean_trailers)))
     }
 
@@ -125,28 +146,55 @@ impl Body for Upload {
     }
 }
 
+impl Idle {
+    fn moved(&mut self) {
+        self.is_running = false;
+    }
+
+    /// Whether the time is over, with nothing to read.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { patience, upload, clock, is_running } = self;
+        let clock = clock.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + *patience)));
+        if !std::mem::replace(is_running, true) {
+            clock.as_mut().reset(Instant::now() + *patience);
+        }
+        loop {
+            ready!(clock.as_mut().poll(cx));
+            match upload.as_ref().map(|upload| upload.last() + *patience) {
+                Some(later) if later > Instant::now() => clock.as_mut().reset(later),
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
 impl Download {
-    pub(crate) fn new(body: Incoming, lease: Option<Lease>) -> Self {
-        Self { body, lease }
+    /// `upload` is the request's body, whose moving counts as well.
+    pub(crate) fn new(body: Incoming, lease: Option<Lease>, patience: Duration, upload: Option<Arc<Progress>>) -> Self {
+        Self { body, lease, idle: Idle { patience, upload, clock: None, is_running: false } }
     }
 
     fn release(&mut self) {
-        if let Some(Lease { sender, pool, _slot }) = self.lease.take() {
-            pool.checkin(sender);
+        if let Some(lease) = self.lease.take() {
+            lease.release();
         }
     }
 }
 
 impl Body for Download {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            ready!(self.idle.poll(cx));
+            return Poll::Ready(Some(Err(BodyError::Idle)));
+        };
+        self.idle.moved();
         if frame.is_none() || self.body.is_end_stream() {
             self.release();
         }
-        Poll::Ready(frame.map(|frame| frame.map(clean_trailers)))
+        Poll::Ready(frame.map(|frame| frame.map(clean_trailers).map_err(BodyError::App)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,46 +3,47 @@
 //! forwarded was decided before.
 
 mod body;
+mod dial;
 mod headers;
 pub(crate) mod listening;
+mod patience;
 mod pool;
+mod request;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
+use hyper::client::conn::TrySendError;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
+use tollgate_contract::UpstreamConfig;
 
-pub(crate) use body::{Download, Progress};
+pub(crate) use body::{BodyError, Download, Progress};
+use dial::DialError;
+pub(crate) use dial::Dialer;
+pub use dial::UpstreamError;
 pub(crate) use headers::{Peer, for_app, mark, request_id};
+pub(crate) use request::Outgoing;
 
-use crate::limits::Limits;
 use crate::metrics::ProxyMetrics;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
-use body::{Lease, Upload};
-use pool::{ConnectError, Connection, Pool};
+use body::Upload;
+use patience::{Patience, Wait};
+use pool::{ConnectError, Connection, Pool, Sender};
+use request::{Tongue, spare};
 
 /// The way to the app, of one worker thread.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    pool: Arc<Pool>,
-    /// From the end of the request's body to the head of the answer.
-    response_head: Duration,
+    pool: Pool,
+    tongue: Tongue,
+    patience: Patience,
     retries: Counter,
-}
-
-/// A request's bodies, made ready to be forwarded.
-pub(crate) struct Outgoing {
-    request: Request<Upload>,
-    progress: Option<Arc<Progress>>,
 }
 
 /// What came of one attempt.
@@ -56,39 +57,59 @@ enum Attempt {
 }
 
 impl Proxy {
-    /// `slots` bounds the connections of all workers together.
-    pub(crate) fn new(app: SocketAddr, slots: Arc<Semaphore>, limits: &Limits, metrics: &ProxyMetrics) -> Self {
-        let pool = Pool::new(app, slots, limits.upstream_connect, metrics.upstream_connects.clone());
-        Self { pool, response_head: limits.response_head, retries: metrics.upstream_retries.clone() }
+    /// `slots` bounds the requests at the app of all workers together.
+    pub(crate) fn new(
+        config: &UpstreamConfig,
+        dialer: &Arc<Dialer>,
+        slots: Arc<Semaphore>,
+        metrics: &ProxyMetrics,
+    ) -> Self {
+        Self {
+            pool: Pool::new(config.protocol, Arc::clone(dialer), slots, metrics.upstream_connects.clone()),
+            tongue: Tongue::new(config.protocol, dialer),
+            patience: Patience::new(&config.timeouts),
+            retries: metrics.upstream_retries.clone(),
+        }
     }
 
     /// Keeps the pool tidy for as long as the worker lives.
     pub(crate) fn housekeeping(&self) -> impl Future<Output = ()> + use<> {
-        Arc::clone(&self.pool).sweep_forever()
+        self.pool.housekeeping()
+    }
+
+    /// Makes a request ready for what the app speaks. `parts` has the headers as the app may see them.
+    pub(crate) fn outgoing(&self, parts: http::request::Parts, body: Incoming, is_grpc: bool) -> Outgoing {
+        self.tongue.outgoing(parts, body, is_grpc)
     }
 
     /// Sends a request and returns the answer's head, its body still arriving.
     pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Response<Download>, Rejection> {
-        let Outgoing { request, progress } = outgoing;
+        let Outgoing { request, progress, is_grpc } = outgoing;
         let mut connection = self.pool.checkout().await.map_err(|error| refused(&error))?;
         // A kept connection may have died unseen. What is safe to send twice is kept for a second try.
         let spare = if connection.reused { spare(&request) } else { None };
-        let first = attempt(&mut connection.sender, request, progress.as_deref(), self.response_head).await;
-        let last = match (first, spare) {
-            (Attempt::Unsent(request), _) if connection.reused => {
-                self.again(*request, &mut connection, &progress).await?
+        let first = self.attempt(&mut connection, request, progress.as_deref(), is_grpc).await;
+        let again = match (first, spare) {
+            (Attempt::Unsent(request), _) if connection.reused => Ok(*request),
+            (Attempt::Lost(_), Some(request)) => Ok(request),
+            (first, _) => Err(first),
+        };
+        let last = match again {
+            Ok(request) => {
+                self.retries.inc();
+                self.pool.replace(&mut connection).await.map_err(|error| refused(&error))?;
+                self.attempt(&mut connection, request, progress.as_deref(), is_grpc).await
             }
-            (Attempt::Lost(_), Some(request)) => self.again(request, &mut connection, &progress).await?,
-            (first, _) => first,
+            Err(first) => first,
         };
         match last {
-            Attempt::Answered(response) => self.answered(response, connection),
+            Attempt::Answered(response) => self.answered(response, connection, progress),
             Attempt::Unsent(_) => Err(hung_up()),
             Attempt::Lost(error) if is_callers_fault(&error) => {
                 Err(Rejection::new(Reason::BadRequest, "The request's body did not arrive in full."))
             }
             Attempt::Lost(error) => {
-                tracing::debug!(%error, "the app did not answer a request");
+                tracing::debug!(error = &error as &dyn std::error::Error, "the app did not answer a request");
                 Err(hung_up())
             }
             Attempt::TimedOut(Reason::RequestTimeout) => {
@@ -98,53 +119,60 @@ impl Proxy {
         }
     }
 
-    /// A second try, on a connection that nobody has used.
-    async fn again(
+    async fn attempt(
         &self,
-        request: Request<Upload>,
         connection: &mut Connection,
-        progress: &Option<Arc<Progress>>,
-    ) -> Result<Attempt, Rejection> {
-        self.retries.inc();
-        self.pool.replace(connection).await.map_err(|error| refused(&error))?;
-        Ok(attempt(&mut connection.sender, request, progress.as_deref(), self.response_head).await)
+        request: Request<Upload>,
+        upload: Option<&Progress>,
+        is_grpc: bool,
+    ) -> Attempt {
+        match &mut connection.sender {
+            Sender::Http1(sender) => self.wait(sender.try_send_request(request), upload, is_grpc).await,
+            Sender::Http2(line) => self.wait(line.sender().try_send_request(request), upload, is_grpc).await,
+        }
     }
 
-    fn answered(&self, response: Response<Incoming>, connection: Connection) -> Result<Response<Download>, Rejection> {
+    async fn wait(
+        &self,
+        answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
+        upload: Option<&Progress>,
+        is_grpc: bool,
+    ) -> Attempt {
+        let mut answer = std::pin::pin!(answer);
+        let sent = Instant::now();
+        let mut now = sent;
+        let answered = loop {
+            match self.patience.wait(sent, upload, is_grpc, now) {
+                Wait::Until(deadline) => {
+                    if let Ok(answered) = timeout_at(deadline, answer.as_mut()).await {
+                        break answered;
+                    }
+                }
+                Wait::Unbounded => break answer.await,
+                Wait::Over(reason) => return Attempt::TimedOut(reason),
+            }
+            now = Instant::now();
+        };
+        match answered {
+            Ok(response) => Attempt::Answered(response),
+            Err(mut error) => match error.take_message() {
+                Some(request) => Attempt::Unsent(Box::new(request)),
+                None => Attempt::Lost(error.into_error()),
+            },
+        }
+    }
+
+    fn answered(
+        &self,
+        response: Response<Incoming>,
+        connection: Connection,
+        upload: Option<Arc<Progress>>,
+    ) -> Result<Response<Download>, Rejection> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Rejection::new(Reason::UpstreamUnreachable, "The API switched protocols unasked."));
         }
-        let Connection { sender, slot, reused: _ } = connection;
-        // A small answer has arrived whole by now, and the connection is free before the caller reads it.
-        let lease = if sender.is_ready() {
-            self.pool.checkin(sender);
-            None
-        } else {
-            Some(Lease { sender, pool: Arc::clone(&self.pool), _slot: slot })
-        };
-        Ok(response.map(|body| Download::new(body, lease)))
-    }
-}
-
-impl Outgoing {
-    /// `parts` has the headers as the app may see them; the target is sent in origin form.
-    pub(crate) fn new(mut parts: Parts, body: Incoming) -> Self {
-        if parts.uri.authority().is_some() {
-            parts.uri = parts.uri.into_parts().path_and_query.map(Into::into).unwrap_or_default();
-        }
-        parts.version = Version::HTTP_11;
-        parts.extensions.clear();
-        let (body, progress) = Upload::new(body);
-        if body.size_hint().exact().is_none() {
-            // Unasked, hyper sends no body of unknown length with GET and HEAD.
-            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        Self { request: Request::from_parts(parts, body), progress }
-    }
-
-    /// How the upload is coming along; none without a body.
-    pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
-        self.progress.clone()
+        let lease = self.pool.hold(connection, response.body().is_end_stream());
+        Ok(response.map(|body| Download::new(body, lease, self.patience.idle, upload)))
     }
 }
 
@@ -152,50 +180,6 @@ impl Outgoing {
 pub(crate) fn finish<B>(response: &mut Response<B>, request_id: &HeaderValue) {
     headers::for_caller(response.headers_mut(), request_id);
     *response.version_mut() = Version::HTTP_11;
-}
-
-async fn attempt(
-    sender: &mut SendRequest<Upload>,
-    request: Request<Upload>,
-    progress: Option<&Progress>,
-    patience: Duration,
-) -> Attempt {
-    let mut answer = std::pin::pin!(sender.try_send_request(request));
-    let mut deadline = Instant::now() + patience;
-    loop {
-        match timeout_at(deadline, answer.as_mut()).await {
-            Ok(Ok(response)) => return Attempt::Answered(response),
-            Ok(Err(mut error)) => {
-                return match error.take_message() {
-                    Some(request) => Attempt::Unsent(Box::new(request)),
-                    None => Attempt::Lost(error.into_error()),
-                };
-            }
-            Err(_) => {
-                // The clock runs from the end of the upload, or from where it stopped.
-                let moved = progress.map_or(deadline, |progress| progress.last() + patience);
-                if progress.is_none() || moved <= Instant::now() {
-                    let caller = progress.is_some_and(Progress::waits_for_caller);
-                    return Attempt::TimedOut(if caller { Reason::RequestTimeout } else { Reason::UpstreamTimeout });
-                }
-                deadline = moved;
-            }
-        }
-    }
-}
-
-/// A second copy of a request that means the same when it is sent twice and has no body (RFC 9110 section 9.2.2).
-fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
-    let idempotent =
-        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
-    if !idempotent || !matches!(request.body(), Upload::Empty) {
-        return None;
-    }
-    let mut spare = Request::new(Upload::Empty);
-    *spare.method_mut() = request.method().clone();
-    *spare.uri_mut() = request.uri().clone();
-    *spare.headers_mut() = request.headers().clone();
-    Some(spare)
 }
 
 /// The caller's side of the body failed, not the app.
@@ -212,9 +196,14 @@ fn refused(error: &ConnectError) -> Rejection {
     match error {
         ConnectError::NoSlot => Rejection::new(Reason::Overloaded, "Too many requests are waiting for the API.")
             .retry_after(Duration::from_secs(1)),
-        ConnectError::Timeout => Rejection::new(Reason::UpstreamTimeout, "The API did not take a connection in time."),
-        ConnectError::Connect(_) | ConnectError::Handshake(_) => {
+        ConnectError::Dial(DialError::Timeout) => {
+            Rejection::new(Reason::UpstreamTimeout, "The API did not take a connection in time.")
+        }
+        ConnectError::Dial(DialError::Connect(_)) => {
             Rejection::new(Reason::UpstreamUnreachable, "The API does not take connections.")
+        }
+        ConnectError::Dial(DialError::Tls(_) | DialError::Protocol) | ConnectError::Handshake(_) => {
+            Rejection::new(Reason::UpstreamUnreachable, "The API and its gate cannot agree on how to talk.")
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::access_log::{AccessLog, CALLER_LEFT, Line};
 use crate::grpc;
 use crate::identity::Identity;
 use crate::metrics::{Observed, Place, Protocol, ProxyMetrics};
-use crate::proxy::{Download, Progress};
+use crate::proxy::{BodyError, Download, Progress};
 use crate::reason::Reason;
 use crate::rescue::Form;
 
@@ -161,9 +161,9 @@ impl Drop for Flight {
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match &mut self.body {
             // The error type of a whole body has no value.
             AnswerBody::Own(body) => {

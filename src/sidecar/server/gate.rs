@@ -26,7 +26,7 @@ use crate::metrics::Place;
 use crate::path::CleanPath;
 use crate::policy::Policy;
 use crate::protected_resource::ProtectedResource;
-use crate::proxy::{self, Outgoing, Peer, Proxy};
+use crate::proxy::{self, Peer, Proxy};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::rescue::{self, Attempt, Context, Form, Rescue};
@@ -192,7 +192,8 @@ impl Gate {
         request_id: &HeaderValue,
         flight: &mut Flight,
     ) -> Result<Response<AnswerBody>, Refusal<'_>> {
-        let outgoing = Outgoing::new(parts, body);
+        let is_grpc = Form::of(&parts.headers) == Form::Grpc;
+        let outgoing = self.proxy.outgoing(parts, body, is_grpc);
         flight.upload = outgoing.progress();
         let sent = Instant::now();
         let answer = self.proxy.send(outgoing).await;

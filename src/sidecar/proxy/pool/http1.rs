@@ -1,0 +1,114 @@
+//! Kept connections of HTTP/1.1, most recently used first. It decides when a connection may be used again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout};
+
+use super::super::body::Upload;
+use super::super::dial::{Dialer, Stream};
+use super::ConnectError;
+
+/// Shorter than the keep-alive of common servers (gunicorn 2 s, uvicorn and Node.js 5 s): the app must not hang up while
+/// a request is on its way. A new loopback connection costs some 50 us, a lost POST costs a caller.
+const KEEP_IDLE: Duration = Duration::from_millis(1_500);
+/// A caller may stop reading an answer; what it left of the connection is given this long to end by itself.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// hyper's least; the app's answer heads are small and bodies are passed on as they come.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// Connections that wait for a request.
+#[derive(Debug)]
+pub(super) struct Pool {
+    dialer: Arc<Dialer>,
+    idle: Mutex<Vec<Idle>>,
+    connects: Counter,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<Upload>,
+    since: Instant,
+}
+
+impl Pool {
+    pub(super) fn new(dialer: Arc<Dialer>, connects: Counter) -> Arc<Self> {
+        Arc::new(Self { dialer, idle: Mutex::default(), connects })
+    }
+
+    pub(super) async fn connect(&self) -> Result<SendRequest<Upload>, ConnectError> {
+        let sender = match self.dialer.dial().await? {
+            Stream::Plain(stream) => start(stream).await,
+            Stream::Tls(stream) => start(*stream).await,
+        };
+        let sender = sender.map_err(ConnectError::Handshake)?;
+        self.connects.inc();
+        Ok(sender)
+    }
+
+    /// Keeps a connection whose answer has arrived in full, or will without us.
+    pub(super) fn checkin(self: &Arc<Self>, mut sender: SendRequest<Upload>) {
+        if sender.is_ready() {
+            self.keep(sender);
+        } else if !sender.is_closed() {
+            let pool = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Ok(Ok(())) = timeout(SETTLE_TIMEOUT, sender.ready()).await {
+                    pool.keep(sender);
+                }
+            });
+        }
+    }
+
+    /// Lets go of connections that have been idle too long.
+    fn sweep(&self) {
+        let now = Instant::now();
+        let kept = |idle: &Idle| !idle.sender.is_closed() && now.duration_since(idle.since) < KEEP_IDLE;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(kept);
+    }
+
+    /// Sweeps for as long as the worker lives.
+    pub(super) async fn sweep_forever(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(KEEP_IDLE);
+        loop {
+            ticks.tick().await;
+            self.sweep();
+        }
+    }
+
+    fn keep(&self, sender: SendRequest<Upload>) {
+        let idle = Idle { sender, since: Instant::now() };
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
+    }
+
+    pub(super) fn reuse(&self) -> Option<SendRequest<Upload>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(Idle { sender, since }) = idle.pop() {
+            if since.elapsed() >= KEEP_IDLE {
+                // The rest has been idle even longer.
+                idle.clear();
+                return None;
+            }
+            if sender.is_ready() {
+                return Some(sender);
+            }
+        }
+        None
+    }
+}
+
+/// Starts HTTP on a connection, which then runs to its end by itself. Its errors reach the request in progress, if there
+/// is one.
+async fn start(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<SendRequest<Upload>> {
+    let (sender, connection) = http1::Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to the app broke");
+        }
+    });
+    Ok(sender)
+}

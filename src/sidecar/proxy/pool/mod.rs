@@ -1,0 +1,140 @@
+//! Connections to the app, of one worker thread: one request at a time on each with HTTP/1.1, many with HTTP/2. It bounds
+//! how many requests are at the app at a time; what is sent is not its business.
+
+mod http1;
+mod http2;
+
+use std::sync::Arc;
+
+use hyper::client::conn;
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tollgate_contract::UpstreamProtocol;
+
+use super::body::Upload;
+use super::dial::{DialError, Dialer};
+
+/// Connections of one worker.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    /// For requests at the app, shared by all workers. Idle connections take none, so that no worker's idle ones starve
+    /// another.
+    slots: Arc<Semaphore>,
+    kept: Kept,
+}
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Http1(Arc<http1::Pool>),
+    Http2(Arc<http2::Pool>),
+}
+
+/// A connection, or a part of one, for one request.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) sender: Sender,
+    /// It has served a request before, so the app may have hung up meanwhile.
+    pub(crate) reused: bool,
+    slot: OwnedSemaphorePermit,
+}
+
+/// What takes the request.
+#[derive(Debug)]
+pub(crate) enum Sender {
+    Http1(conn::http1::SendRequest<Upload>),
+    Http2(http2::Line),
+}
+
+/// A connection whose answer is still arriving.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    sender: Sender,
+    kept: Kept,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("too many requests are at the app")]
+    NoSlot,
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("starting HTTP with the app")]
+    Handshake(#[source] hyper::Error),
+}
+
+impl Pool {
+    pub(crate) fn new(
+        protocol: UpstreamProtocol,
+        dialer: Arc<Dialer>,
+        slots: Arc<Semaphore>,
+        connects: Counter,
+    ) -> Self {
+        let kept = match protocol {
+            UpstreamProtocol::Http1 => Kept::Http1(http1::Pool::new(dialer, connects)),
+            UpstreamProtocol::H2c => Kept::Http2(http2::Pool::new(dialer, connects)),
+        };
+        Self { slots, kept }
+    }
+
+    /// A kept connection, else a new one.
+    pub(crate) async fn checkout(&self) -> Result<Connection, ConnectError> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| ConnectError::NoSlot)?;
+        let (sender, reused) = match &self.kept {
+            Kept::Http1(pool) => match pool.reuse() {
+                Some(sender) => (Sender::Http1(sender), true),
+                None => (Sender::Http1(pool.connect().await?), false),
+            },
+            Kept::Http2(pool) => {
+                let (line, reused) = pool.checkout().await?;
+                (Sender::Http2(line), reused)
+            }
+        };
+        Ok(Connection { sender, reused, slot })
+    }
+
+    /// Gives up a connection that turned out dead for one that nobody has used.
+    pub(crate) async fn replace(&self, dead: &mut Connection) -> Result<(), ConnectError> {
+        dead.sender = match &self.kept {
+            Kept::Http1(pool) => Sender::Http1(pool.connect().await?),
+            Kept::Http2(pool) => Sender::Http2(pool.checkout().await?.0),
+        };
+        dead.reused = false;
+        Ok(())
+    }
+
+    /// The answer's head has arrived: what must be held until its end.
+    pub(crate) fn hold(&self, connection: Connection, is_over: bool) -> Option<Lease> {
+        let Connection { sender, slot, reused: _ } = connection;
+        match (sender, &self.kept) {
+            // A small answer has arrived whole by now, and the connection is free before the caller reads it.
+            (Sender::Http1(sender), Kept::Http1(pool)) if sender.is_ready() => {
+                pool.checkin(sender);
+                None
+            }
+            (Sender::Http2(_), _) if is_over => None,
+            (sender, kept) => Some(Lease { sender, kept: kept.clone(), _slot: slot }),
+        }
+    }
+
+    /// Lets go of connections that have been idle too long, for as long as the worker lives.
+    pub(crate) fn housekeeping(&self) -> impl Future<Output = ()> + use<> {
+        let kept = self.kept.clone();
+        async move {
+            match kept {
+                Kept::Http1(pool) => pool.sweep_forever().await,
+                Kept::Http2(pool) => pool.sweep_forever().await,
+            }
+        }
+    }
+}
+
+impl Lease {
+    /// The answer has arrived in full, or will without us.
+    pub(crate) fn release(self) {
+        if let (Sender::Http1(sender), Kept::Http1(pool)) = (self.sender, self.kept) {
+            pool.checkin(sender);
+        }
+    }
+}

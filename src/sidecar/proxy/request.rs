@@ -1,0 +1,126 @@
+//! A request made ready for what the app speaks: target, version and framing. Its headers are decided in `headers`.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use tollgate_contract::UpstreamProtocol;
+
+use super::body::{Progress, Upload};
+use super::dial::Dialer;
+
+/// How the app is spoken to.
+#[derive(Debug, Clone)]
+pub(crate) struct Tongue {
+    pub(crate) protocol: UpstreamProtocol,
+    scheme: Scheme,
+    /// Where a caller named none that HTTP/2 could carry.
+    authority: Authority,
+}
+
+/// A request's bodies, made ready to be forwarded.
+pub(crate) struct Outgoing {
+    pub(super) request: Request<Upload>,
+    pub(super) progress: Option<Arc<Progress>>,
+    pub(super) is_grpc: bool,
+}
+
+impl Tongue {
+    pub(crate) fn new(protocol: UpstreamProtocol, dialer: &Dialer) -> Self {
+        let scheme = if dialer.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
+        let authority = Authority::try_from(dialer.address().to_string());
+        Self { protocol, scheme, authority: authority.unwrap_or(Authority::from_static("localhost")) }
+    }
+
+    /// `parts` has the headers as the app may see them.
+    pub(crate) fn outgoing(&self, mut parts: Parts, body: Incoming, is_grpc: bool) -> Outgoing {
+        let (body, progress) = Upload::new(body);
+        match self.protocol {
+            UpstreamProtocol::Http1 => for_http1(&mut parts, &body),
+            UpstreamProtocol::H2c => self.for_http2(&mut parts),
+        }
+        parts.extensions.clear();
+        Outgoing { request: Request::from_parts(parts, body), progress, is_grpc }
+    }
+
+    /// The authority stands in the target alone (RFC 9113 section 8.3.1).
+    fn for_http2(&self, parts: &mut Parts) {
+        let host = parts.headers.remove(header::HOST);
+        let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let mut target = http::uri::Parts::default();
+        target.scheme = Some(self.scheme.clone());
+        target.authority = Some(authority.unwrap_or_else(|| self.authority.clone()));
+        let path = std::mem::take(&mut parts.uri).into_parts().path_and_query;
+        target.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        parts.uri = Uri::from_parts(target).unwrap_or_default();
+        parts.version = Version::HTTP_2;
+    }
+}
+
+impl Outgoing {
+    /// How the upload is coming along; none without a body.
+    pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
+        self.progress.clone()
+    }
+}
+
+/// The target in origin form (RFC 9112 section 3.2.1).
+fn for_http1(parts: &mut Parts, body: &Upload) {
+    if parts.uri.authority().is_some() {
+        parts.uri = std::mem::take(&mut parts.uri).into_parts().path_and_query.map(Into::into).unwrap_or_default();
+    }
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
+    }
+    parts.version = Version::HTTP_11;
+    if body.size_hint().exact().is_none() {
+        // Unasked, hyper sends no body of unknown length with GET and HEAD.
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// HTTP/2 may send one Cookie in crumbs, HTTP/1.1 may not (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
+/// A second copy of a request that means the same when it is sent twice and has no body (RFC 9110 section 9.2.2).
+pub(super) fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
+    let idempotent =
+        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
+    if !idempotent || !matches!(request.body(), Upload::Empty) {
+        return None;
+    }
+    let mut spare = Request::new(Upload::Empty);
+    *spare.method_mut() = request.method().clone();
+    *spare.uri_mut() = request.uri().clone();
+    *spare.version_mut() = request.version();
+    *spare.headers_mut() = request.headers().clone();
+    Some(spare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crumbs_of_a_cookie_are_joined_in_order() {
+        let mut headers = HeaderMap::new();
+        for crumb in ["a=1", "b=2", "c=3; d=4"] {
+            headers.append(header::COOKIE, HeaderValue::from_static(crumb));
+        }
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3; d=4"]);
+        join_cookies(&mut headers);
+        assert_eq!(headers[header::COOKIE], "a=1; b=2; c=3; d=4");
+    }
+}
