@@ -1,13 +1,13 @@
 //! The sidecar's configuration that follows from a validated resource. It decides no rule: it hands on what was
 //! validated, and where the pod finds the mounted files.
 
-use tollgate_contract::names::{CA_DIR, CREDENTIALS_DIR};
+use tollgate_contract::names::{CA_DIR, CLIENT_CA_DIR, CREDENTIALS_DIR, TLS_DIR, UPSTREAM_CA_DIR};
 use tollgate_contract::{
-    AccessLogConfig, BrokerConfig, ClientConfig, CorsConfig, IntrospectionConfig, IssuerConfig, OnOutage, PathsConfig,
-    RouteConfig, SidecarConfig, StreamsConfig, UpstreamConfig,
+    BrokerConfig, ClientCertificates, ClientConfig, IntrospectionConfig, IssuerConfig, OnOutage, RouteConfig,
+    SidecarConfig, TlsConfig, UpstreamConfig, UpstreamTls,
 };
 
-use crate::validated::{Broker, Introspection, Issuer, Route, ValidatedApi};
+use crate::validated::{Broker, Introspection, Issuer, Route, Sidecar, Tls, Upstream, ValidatedApi, millis};
 
 impl ValidatedApi {
     /// What the sidecars of this resource enforce. Equal resources give equal configurations, whatever their uid,
@@ -26,11 +26,16 @@ impl ValidatedApi {
             default_access,
             routes,
             broker,
-            upstream_port,
+            tls,
+            upstream,
+            paths,
+            streams,
+            cors,
+            max_body_bytes,
             app: _,
             service_port: _,
             network_policy: _,
-            sidecar,
+            sidecar: Sidecar { resources: _, log_level, access_log, tracing },
         } = self;
         SidecarConfig {
             namespace: namespace.clone(),
@@ -41,16 +46,44 @@ impl ValidatedApi {
             token_broker: broker.as_ref().map(broker_config),
             external_urls: external_urls.clone(),
             trusted_proxies: trusted_proxies.clone(),
-            upstream: UpstreamConfig::new(*upstream_port),
-            paths: PathsConfig::default(),
-            streams: StreamsConfig::default(),
-            cors: CorsConfig::default(),
-            tls: None,
-            max_body_bytes: None,
-            access_log: AccessLogConfig::default(),
-            tracing: None,
-            log_level: sidecar.log_level,
+            upstream: upstream_config(upstream),
+            paths: paths.clone(),
+            streams: streams.clone(),
+            cors: cors.clone(),
+            tls: tls.as_ref().map(tls_config),
+            max_body_bytes: *max_body_bytes,
+            access_log: *access_log,
+            tracing: tracing.clone(),
+            log_level: *log_level,
         }
+    }
+}
+
+fn upstream_config(upstream: &Upstream) -> UpstreamConfig {
+    let Upstream { port, address, protocol, tls, claim_headers, authorization, timeouts } = upstream;
+    UpstreamConfig {
+        port: *port,
+        address: *address,
+        protocol: *protocol,
+        tls: tls.as_ref().map(|tls| UpstreamTls {
+            server_name: tls.server_name.clone(),
+            ca_file: tls.ca_bundle.as_ref().map(|_| format!("{UPSTREAM_CA_DIR}/ca.crt")),
+        }),
+        claim_headers: claim_headers.clone(),
+        authorization: *authorization,
+        timeouts: timeouts.clone(),
+    }
+}
+
+fn tls_config(tls: &Tls) -> TlsConfig {
+    // The Secret's name is the pod's affair.
+    let Tls { secret: _, client_certificates } = tls;
+    TlsConfig {
+        dir: TLS_DIR.to_owned(),
+        client_certificates: client_certificates.as_ref().map(|certificates| ClientCertificates {
+            ca_file: format!("{CLIENT_CA_DIR}/ca.crt"),
+            required: certificates.required,
+        }),
     }
 }
 
@@ -126,9 +159,4 @@ fn broker_config(broker: &Broker) -> BrokerConfig {
         allowed_scopes: allowed_scopes.clone(),
         swagger_form: *swagger_form,
     }
-}
-
-/// Durations of the resource are at most a week.
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,6 +13,8 @@ mod route;
 mod rules;
 mod status;
 mod tokens;
+mod traffic;
+mod upstream;
 mod urls;
 
 use kube::{CustomResource, KubeSchema};
@@ -20,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use app::{
-    Amounts, App, ImagePullPolicy, LogLevel, NetworkPolicySpec, Resources, ServiceSpec, SidecarSpec, Upstream,
+    AccessLog, Amounts, App, ImagePullPolicy, LogLevel, NetworkPolicySpec, Resources, ServiceSpec, SidecarSpec, Tracing,
 };
 pub use broker::TokenBroker;
 pub use introspection::{Introspection, OnOutage, OutagePolicy};
@@ -29,6 +31,15 @@ pub use issuer::{AuthMethod, CaBundle, Client, ConfigMapKeyRef, Endpoints, Issue
 pub use route::{Access, Method, Route, RouteMatch, RoutePath, Scopes};
 pub use status::{IssuerStatus, OktaProtectedApiStatus};
 pub use tokens::{Algorithm, DpopMode, DpopNonce, TokenProfile};
+pub use traffic::{
+    AtExpiry, ClientCertificateMode, ClientCertificates, Cors, CorsMode, Limits, OddSlash, Paths, Streams, Tls,
+    WebSocketToken,
+};
+pub use upstream::{
+    ArrayForm, AuthorizationHeader, ClaimHeader, Upstream, UpstreamAddress, UpstreamProtocol, UpstreamTimeouts,
+    UpstreamTls,
+};
+pub(crate) use upstream::{MEANINGFUL_HEADERS, MEANINGFUL_PREFIXES};
 
 /// What is protected, and how.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,8 +134,23 @@ pub struct OktaProtectedApiSpec {
     /// Serves `POST <path>`, where callers trade their own client credentials for a token. Off when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_broker: Option<TokenBroker>,
+    /// TLS on the port that callers use. Plain HTTP when left out: then encrypt before it, at an ingress or in a mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// How the sidecar reaches the app within the pod.
     pub upstream: Upstream,
+    /// Spellings of a path that servers read in different ways.
+    #[serde(default)]
+    pub paths: Paths,
+    /// WebSockets, server-sent events and gRPC streams.
+    #[serde(default)]
+    pub streams: Streams,
+    /// Scripts of other origins in browsers (CORS).
+    #[serde(default)]
+    pub cors: Cors,
+    /// Bounds of requests.
+    #[serde(default)]
+    pub limits: Limits,
     /// The workload that Tollgate runs: your container, with the sidecar beside it.
     pub app: App,
     /// The Service that callers use. It has the name of this resource.

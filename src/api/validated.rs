@@ -9,18 +9,23 @@ mod route;
 #[cfg(test)]
 mod tests;
 mod text;
+mod traffic;
+mod upstream;
 mod url;
 mod words;
 mod workload;
 
 use kube::ResourceExt;
 use thiserror::Error;
-use tollgate_contract::{DefaultAccess, DpopMode};
+use tollgate_contract::{CorsConfig, DefaultAccess, DpopMode, PathsConfig, StreamsConfig};
 
 pub use broker::Broker;
 pub use introspection::Introspection;
 pub use issuer::{CaBundle, Client, Issuer};
 pub use route::Route;
+pub(crate) use text::millis;
+pub use traffic::{ClientCertificates, Tls};
+pub use upstream::{Upstream, UpstreamTls};
 pub use workload::{App, Sidecar};
 
 use crate::conditions::reason;
@@ -53,8 +58,18 @@ pub struct ValidatedApi {
     pub routes: Vec<Route>,
     /// `POST <path>` for callers.
     pub broker: Option<Broker>,
-    /// The app's port on loopback; none of the sidecar's.
-    pub upstream_port: u16,
+    /// TLS on the port that callers use.
+    pub tls: Option<Tls>,
+    /// The way to the app.
+    pub upstream: Upstream,
+    /// Which spellings of a path are taken.
+    pub paths: PathsConfig,
+    /// Exchanges that may outlive their token.
+    pub streams: StreamsConfig,
+    /// Scripts of other origins; names in lower case.
+    pub cors: CorsConfig,
+    /// The longest body of a request; at least 1.
+    pub max_body_bytes: Option<u64>,
     /// The app's container.
     pub app: App,
     /// The Service's port.
@@ -102,7 +117,12 @@ impl ValidatedApi {
             default_access,
             routes,
             token_broker,
+            tls,
             upstream,
+            paths,
+            streams,
+            cors,
+            limits,
             app,
             service,
             network_policy,
@@ -129,7 +149,12 @@ impl ValidatedApi {
             default_access: (*default_access).into(),
             routes,
             broker,
-            upstream_port: workload::parse_upstream_port(upstream)?,
+            tls: tls.as_ref().map(traffic::parse_tls).transpose()?,
+            upstream: upstream::parse(upstream)?,
+            paths: traffic::parse_paths(paths),
+            streams: traffic::parse_streams(streams)?,
+            cors: traffic::parse_cors(cors)?,
+            max_body_bytes: traffic::parse_max_body(limits)?,
             app: workload::parse_app(app)?,
             service_port: workload::parse_service_port(service)?,
             network_policy: network_policy.enabled,
@@ -149,9 +174,7 @@ fn parse_name(name: &str) -> Result<String, NotAccepted> {
 }
 
 fn check_external_urls(urls: &[String], issuers: &[Issuer]) -> Result<(), NotAccepted> {
-    if urls.len() > limits::EXTERNAL_URLS {
-        return Err(NotAccepted::invalid(format!("externalUrls: at most {}", limits::EXTERNAL_URLS)));
-    }
+    check_at_most("externalUrls", urls, limits::EXTERNAL_URLS)?;
     let allow_http = issuers.iter().any(|issuer| issuer.allow_http);
     for url in urls {
         url::check_external("externalUrls", url, allow_http)?;
@@ -166,10 +189,15 @@ fn check_external_urls(urls: &[String], issuers: &[Issuer]) -> Result<(), NotAcc
     }
 }
 
-fn check_trusted_proxies(ranges: &[String]) -> Result<(), NotAccepted> {
-    if ranges.len() > limits::TRUSTED_PROXIES {
-        return Err(NotAccepted::invalid(format!("trustedProxies: at most {}", limits::TRUSTED_PROXIES)));
+fn check_at_most<T>(field: &str, list: &[T], most: usize) -> Result<(), NotAccepted> {
+    if list.len() > most {
+        return Err(NotAccepted::invalid(format!("{field}: at most {most}")));
     }
+    Ok(())
+}
+
+fn check_trusted_proxies(ranges: &[String]) -> Result<(), NotAccepted> {
+    check_at_most("trustedProxies", ranges, limits::TRUSTED_PROXIES)?;
     for range in ranges {
         let fix = match text::is_address_range(range) {
             true if range.ends_with("/0") => "name your proxies; this range is every address there is",

@@ -32,7 +32,8 @@ pub struct SidecarReport {
 pub struct Problem {
     /// Which kind.
     pub code: ProblemCode,
-    /// The issuer it concerns, by its name in the resource.
+    /// The issuer it concerns, by its name in the resource; empty where it concerns none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub issuer: String,
 }
 
@@ -45,6 +46,12 @@ pub enum ProblemCode {
     CredentialsRefused,
     /// The mounted CA bundle is missing or holds no certificate.
     CaBundleMissing,
+    /// The mounted Secret with the proxy port's certificate is missing, or its certificate and key are none.
+    TlsCertificateMissing,
+    /// The mounted CA bundle of callers' certificates is missing or holds no certificate.
+    ClientCaMissing,
+    /// The mounted CA bundle of the app's certificate is missing or holds no certificate.
+    UpstreamCaMissing,
     /// No connection, or no answer in time.
     IssuerUnreachable,
     /// The issuer's certificate was not accepted.

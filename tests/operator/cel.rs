@@ -4,6 +4,7 @@
 //! stand in the modules below, by the part of the resource that they are about.
 
 mod case;
+mod data_path;
 mod issuers;
 mod reach;
 mod routes;
@@ -183,6 +184,47 @@ async fn bounds_and_required_fields_are_the_api_servers_own_to_refuse() {
             "Invalid value: 65536: spec.upstream.port in body should be less than or equal to 65535",
         ),
         (
+            "17 claims as headers",
+            (
+                "/spec/upstream/claimHeaders",
+                many(17, &|number| json!({"claim": "sub", "header": format!("X-User-{number}")})),
+            ),
+            "spec.upstream.claimHeaders",
+            "Too many: 17: must have at most 16 items",
+        ),
+        (
+            "a header twice",
+            (
+                "/spec/upstream/claimHeaders",
+                json!([{"claim": "sub", "header": "X-User"}, {"claim": "email", "header": "X-User"}]),
+            ),
+            "spec.upstream.claimHeaders[1]",
+            r#"Duplicate value: {"header":"X-User"}"#,
+        ),
+        (
+            "33 origins",
+            (
+                "/spec/cors",
+                json!({
+                    "mode": "Handle", "origins": many(33, &|number| json!(format!("https://{number}.example"))),
+                }),
+            ),
+            "spec.cors.origins",
+            "Too many: 33: must have at most 32 items",
+        ),
+        (
+            "more than all traces",
+            ("/spec/sidecar/tracing", json!({"endpoint": "http://collector:4318", "samplePercent": 100.5})),
+            "spec.sidecar.tracing.samplePercent",
+            "Invalid value: 100.5: spec.sidecar.tracing.samplePercent in body should be less than or equal to 100",
+        ),
+        (
+            "one line of no requests",
+            ("/spec/sidecar/accessLog", json!({"oneIn": 0})),
+            "spec.sidecar.accessLog.oneIn",
+            "Invalid value: 0: spec.sidecar.accessLog.oneIn in body should be greater than or equal to 1",
+        ),
+        (
             "port 0",
             ("/spec/service", json!({"port": 0})),
             "spec.service.port",
@@ -228,6 +270,15 @@ async fn defaults_stand_in_the_stored_resource() {
         ("/spec/service/port", json!(80)),
         ("/spec/networkPolicy/enabled", json!(true)),
         ("/spec/sidecar/logLevel", json!("info")),
+        ("/spec/sidecar/accessLog", json!({"enabled": true, "oneIn": 1})),
+        ("/spec/upstream/address", json!("Loopback")),
+        ("/spec/upstream/protocol", json!("Http1")),
+        ("/spec/upstream/authorization", json!("Forward")),
+        ("/spec/upstream/timeouts", json!({"connect": "1s", "responseHeader": "60s", "idle": "5m"})),
+        ("/spec/paths", json!({"encodedSlash": "Reject", "doubleSlash": "Reject", "caseSensitive": false})),
+        ("/spec/streams", json!({"atExpiry": "Close", "webSocketToken": "Header"})),
+        ("/spec/cors", json!({"mode": "Off", "credentials": false})),
+        ("/spec/limits", json!({})),
     ] {
         assert_eq!(stored.data.pointer(pointer), Some(&default), "{pointer}");
     }
@@ -280,6 +331,22 @@ async fn the_largest_resource_that_the_bounds_allow_is_within_the_rules_budget()
                 (0..8).map(|number| json!(long(format!("https://{number}.example/"), 512))).collect(),
             ),
             set("/spec/trustedProxies", (0..32).map(|number| json!(format!("2001:db8:{number}::/48"))).collect()),
+            set(
+                "/spec/upstream/claimHeaders",
+                (0..16)
+                    .map(|number| json!({"claim": "x".repeat(256), "header": long(format!("X-{number:02}"), 64)}))
+                    .collect(),
+            ),
+            set(
+                "/spec/cors",
+                json!({
+                    "mode": "Handle",
+                    "origins": (0..32).map(|number| long(format!("https://{number:02}"), 267)).collect::<Vec<_>>(),
+                    "headers": (0..32).map(|number| long(format!("X-{number:02}"), 64)).collect::<Vec<_>>(),
+                    "expose": (0..32).map(|number| long(format!("X-{number:02}"), 64)).collect::<Vec<_>>(),
+                    "credentials": true,
+                }),
+            ),
             set("/spec/tokenBroker/issuer", issuers[7]["name"].clone()),
             set("/spec/tokenBroker/path", json!(long("/t".into(), 512))),
             set("/spec/tokenBroker/allowedScopes", json!(scopes)),
@@ -359,7 +426,7 @@ async fn refusal(api: &Api<DynamicObject>, resource: &Value) -> Result<Vec<(Stri
 }
 
 fn cases() -> Vec<Case> {
-    [issuers::cases(), routes::cases(), reach::cases(), workload::cases()].concat()
+    [issuers::cases(), routes::cases(), reach::cases(), workload::cases(), data_path::cases()].concat()
 }
 
 /// A rule of the schema.

@@ -1,5 +1,4 @@
-//! The workload as users write it: their container, the port that it listens on, the Service and NetworkPolicy before
-//! it, and the sidecar beside it.
+//! The workload as users write it: their container, the Service and NetworkPolicy before it, and the sidecar beside it.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +8,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SecretRef, limits, rules};
-
-/// How the sidecar reaches the app.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Upstream {
-    /// The port that the app listens on, with plain HTTP/1.1.
-    #[schemars(range(min = 1, max = 65535))]
-    #[x_kube(validation = (
-        "!(self in [8480, 8481, 8482])",
-        "let the app listen on another port; 8480 to 8482 are the sidecar's"))]
-    pub port: u16,
-}
+use super::{SecretRef, limits, rules, urls};
 
 /// The workload that Tollgate runs: your container, with the sidecar beside it.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -151,6 +138,46 @@ pub struct SidecarSpec {
     /// Verbosity of the sidecar's own log: `error`, `warn`, `info` or `debug`. The access log is apart from it.
     #[serde(default)]
     pub log_level: LogLevel,
+    /// The access log: a line of JSON on standard output for each request, without query and credentials.
+    #[serde(default)]
+    pub access_log: AccessLog,
+    /// Sends spans of requests to a collector (OpenTelemetry, OTLP over HTTP). Off when left out; the trace context of
+    /// requests is passed on either way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
+}
+
+/// The access log.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessLog {
+    /// Set to false for no lines at all.
+    #[serde(default = "default_access_log")]
+    pub enabled: bool,
+    /// Only one of so many requests that were answered well leaves a line, such as 100; refused and failed ones always do.
+    #[serde(default = "default_one_in")]
+    #[schemars(range(min = 1, max = limits::ONE_IN))]
+    pub one_in: u32,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { enabled: default_access_log(), one_in: default_one_in() }
+    }
+}
+
+/// Where spans go.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tracing {
+    /// The collector, such as http://collector.observability:4318; /v1/traces is added to it.
+    #[schemars(length(min = 1, max = limits::URL_LENGTH), transform = urls::collector)]
+    pub endpoint: String,
+    /// How many of the traces that begin at this API are recorded, in percent, such as 0.1. A request that belongs to a
+    /// trace already is recorded as its caller decided.
+    #[serde(default = "default_sample_percent")]
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub sample_percent: f64,
 }
 
 /// Verbosity of a log.
@@ -170,6 +197,18 @@ fn default_replicas() -> i32 {
 
 fn default_service_port() -> u16 {
     80
+}
+
+fn default_access_log() -> bool {
+    true
+}
+
+fn default_one_in() -> u32 {
+    1
+}
+
+fn default_sample_percent() -> f64 {
+    1.0
 }
 
 fn default_network_policy() -> bool {

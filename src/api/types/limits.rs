@@ -66,3 +66,37 @@ pub const DURATION_LENGTH: usize = 28;
 /// Kinds of resources (cpu, memory and so on) of one container; an amount has no bound of its own, so this is what
 /// keeps its rule within budget.
 pub const RESOURCES: usize = 8;
+/// Claims that become headers: Okta's tokens have few, and a request's head ends at 100 headers.
+pub const CLAIM_HEADERS: usize = 16;
+/// Characters of a claim's path.
+pub const CLAIM_LENGTH: usize = 256;
+/// Names in a claim's path: as deep as anyone nests them.
+pub const CLAIM_DEPTH: usize = 8;
+/// Characters of a header's name.
+pub const HEADER_LENGTH: usize = 64;
+/// Headers in one list of `cors`.
+pub const CORS_HEADERS: usize = 32;
+/// Origins of `cors`.
+pub const ORIGINS: usize = 32;
+/// Characters of an origin: a host name of 253, a scheme and a port.
+pub const ORIGIN_LENGTH: usize = 267;
+/// Largest `cors.maxAge`: no browser keeps it longer.
+pub const CORS_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Smallest `upstream.timeouts.connect`: within a pod it takes microseconds, and a busy node lets it wait.
+pub const SHORTEST_CONNECT: Duration = Duration::from_millis(10);
+/// Largest `upstream.timeouts.connect`: callers are gone by then.
+pub const CONNECT: Duration = Duration::from_secs(60);
+/// Smallest `upstream.timeouts.responseHeader`: with less no app answers when its node is busy.
+pub const SHORTEST_RESPONSE_HEADER: Duration = Duration::from_millis(100);
+/// Largest `upstream.timeouts.responseHeader`: long polls included, no caller waits longer.
+pub const RESPONSE_HEADER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Smallest `upstream.timeouts.idle`.
+pub const SHORTEST_IDLE: Duration = Duration::from_secs(1);
+/// Largest `upstream.timeouts.idle`.
+pub const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Smallest `streams.maxDuration`.
+pub const SHORTEST_STREAM: Duration = Duration::from_secs(1);
+/// Largest `streams.maxDuration`: a stream is held to no token then, so it must end some day.
+pub const STREAM: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Largest `sidecar.accessLog.oneIn`.
+pub const ONE_IN: u32 = 1_000_000;

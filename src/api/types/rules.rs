@@ -120,6 +120,39 @@ pub(super) fn address_ranges(schema: &mut Schema) {
     );
 }
 
+/// A name that a certificate can have.
+pub(super) fn server_name(schema: &mut Schema) {
+    add(
+        schema,
+        [(
+            r"self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+            "write a host name in lower case, such as items.internal",
+        )],
+    );
+}
+
+/// A list of headers' names.
+pub(super) fn header_names(schema: &mut Schema) {
+    add_to_items(
+        schema,
+        [(
+            "self.matches('^[A-Za-z][-A-Za-z0-9]*$')",
+            "write a header's name with letters, digits and -, such as X-Page",
+        )],
+    );
+}
+
+/// A number of bytes, at least one. Without fractions, for nobody means a part of a byte (`10m`).
+pub(super) fn size(schema: &mut Schema) {
+    add(
+        schema,
+        [(
+            "string(self).matches('^[1-9][0-9]{0,6}(k|M|G|T|Ki|Mi|Gi|Ti)$|^[1-9][0-9]{0,17}$')",
+            "write a size such as 10Mi, or a number of bytes",
+        )],
+    );
+}
+
 /// A probe that asks the app and nobody else.
 pub(super) fn probe(schema: &mut Schema) {
     let port = |handler: &str| {

@@ -24,6 +24,31 @@ pub(super) fn endpoint(schema: &mut Schema) {
     );
 }
 
+/// A collector's URL, to which a path is added.
+pub(super) fn collector(schema: &mut Schema) {
+    let shape = format!(r"self.matches(r'^https?://{AUTHORITY}(/[-A-Za-z0-9._~]+)*$')");
+    add(
+        schema,
+        [(shape.as_str(), "write a URL without a trailing slash, such as http://collector.observability:4318")],
+    );
+}
+
+/// A list of origins, as browsers send them: in lower case, without the port that a scheme has anyway.
+pub(super) fn origins(schema: &mut Schema) {
+    let shape = r"self == '*' || self.matches(r'^https?://([a-z0-9][-a-z0-9.]*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$')";
+    let port = "!self.matches('^https://.*:443$') && !self.matches('^http://.*:80$')";
+    add_to_items(
+        schema,
+        [
+            (
+                shape,
+                "write an origin as browsers send it, in lower case and without a path, such as https://app.acme.com",
+            ),
+            (port, "leave out the port; browsers do not send it"),
+        ],
+    );
+}
+
 /// A list of URLs by which callers reach the API. No dot segments, for a proof's URL is compared without them.
 pub(super) fn external_urls(schema: &mut Schema) {
     let shape = format!(

@@ -220,7 +220,7 @@ fn parse_client(field: &str, client: &types::Client) -> Result<Client, NotAccept
     Ok(Client { secret: name.clone(), auth_method: (*auth_method).into() })
 }
 
-fn parse_ca_bundle(field: &str, bundle: &types::CaBundle) -> Result<CaBundle, NotAccepted> {
+pub(super) fn parse_ca_bundle(field: &str, bundle: &types::CaBundle) -> Result<CaBundle, NotAccepted> {
     let types::CaBundle { config_map_ref: types::ConfigMapKeyRef { name, key } } = bundle;
     if !is_subdomain(name) || !is_config_key(key) {
         return Err(NotAccepted::invalid(format!(

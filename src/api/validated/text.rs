@@ -29,6 +29,13 @@ pub(super) fn is_config_key(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
+/// A header's name in letters, digits and `-`, which every server reads in the same way (RFC 9110 allows more).
+pub(super) fn is_header_name(text: &str) -> bool {
+    (1..=limits::HEADER_LENGTH).contains(&text.len())
+        && text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 /// `scope-token` of RFC 6749 section 3.3.
 pub(super) fn is_scope(text: &str) -> bool {
     (1..=limits::SCOPE_LENGTH).contains(&text.len())
@@ -97,6 +104,11 @@ pub(super) fn parse_duration(
         _ if duration < *bounds.start() => off("short; at least", bounds.start()),
         _ => Ok(duration),
     }
+}
+
+/// For the configuration. The resource's durations are at most some days.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A range of addresses in the form of CIDR: an address, and the length of its prefix in digits without zeros before

@@ -123,6 +123,46 @@ pub(super) fn check_external(field: &str, url: &str, allow_http: bool) -> Result
     Ok(())
 }
 
+/// A collector of spans; a path is added to it.
+pub(super) fn check_collector(field: &str, url: &str) -> Result<(), NotAccepted> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let is_sound = rest.filter(|_| url.len() <= limits::URL_LENGTH).is_some_and(|rest| {
+        let mut parts = rest.split('/');
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        parts.next().is_some_and(is_authority) && parts.all(|part| !part.is_empty() && part.bytes().all(plain))
+    });
+    if is_sound {
+        return Ok(());
+    }
+    Err(NotAccepted::invalid(format!(
+        "{field}: '{url}': write a URL without a trailing slash, such as http://collector.observability:4318"
+    )))
+}
+
+/// An origin as browsers send it (RFC 6454 section 6.2): in lower case, without a path or a default port.
+pub(super) fn check_origin(field: &str, origin: &str) -> Result<(), NotAccepted> {
+    let invalid = |fix: &str| Err(NotAccepted::invalid(format!("{field}: '{origin}': {fix}")));
+    let (authority, default_port) = match (origin.strip_prefix("https://"), origin.strip_prefix("http://")) {
+        (Some(authority), _) => (authority, ":443"),
+        (_, Some(authority)) => (authority, ":80"),
+        _ => ("", ""),
+    };
+    let is_lower = !authority.bytes().any(|byte| byte.is_ascii_uppercase());
+    if !is_authority(authority)
+        || !is_lower
+        || authority.starts_with(['.', '-'])
+        || origin.len() > limits::ORIGIN_LENGTH
+    {
+        return invalid(
+            "write an origin as browsers send it, in lower case and without a path, such as https://app.acme.com",
+        );
+    }
+    if authority.ends_with(default_port) {
+        return invalid("leave out the port; browsers do not send it");
+    }
+    Ok(())
+}
+
 fn under_domain(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain).is_some_and(|front| front.ends_with('.'))
 }

@@ -1,7 +1,8 @@
 //! The resource's words as the configuration's. It decides nothing.
 
 use tollgate_contract::{
-    Access, Algorithm, ClientAuthMethod, DefaultAccess, DpopMode, DpopNonce, LogLevel, TokenProfile, ValidationMode,
+    Access, Algorithm, ArrayForm, AuthorizationHeader, ClientAuthMethod, DefaultAccess, DpopMode, DpopNonce, LogLevel,
+    OddSlash, TokenProfile, UpstreamAddress, UpstreamProtocol, ValidationMode, WebSocketToken,
 };
 
 use crate::types;
@@ -96,6 +97,60 @@ impl From<types::DpopNonce> for DpopNonce {
         match nonce {
             types::DpopNonce::Off => Self::Off,
             types::DpopNonce::PerPod => Self::PerPod,
+        }
+    }
+}
+
+impl From<types::UpstreamAddress> for UpstreamAddress {
+    fn from(address: types::UpstreamAddress) -> Self {
+        match address {
+            types::UpstreamAddress::Loopback => Self::Loopback,
+            types::UpstreamAddress::Pod => Self::Pod,
+        }
+    }
+}
+
+impl From<types::UpstreamProtocol> for UpstreamProtocol {
+    fn from(protocol: types::UpstreamProtocol) -> Self {
+        match protocol {
+            types::UpstreamProtocol::Http1 => Self::Http1,
+            types::UpstreamProtocol::H2c => Self::H2c,
+        }
+    }
+}
+
+impl From<types::ArrayForm> for ArrayForm {
+    fn from(form: types::ArrayForm) -> Self {
+        match form {
+            types::ArrayForm::Json => Self::Json,
+            types::ArrayForm::Comma => Self::Comma,
+        }
+    }
+}
+
+impl From<types::AuthorizationHeader> for AuthorizationHeader {
+    fn from(header: types::AuthorizationHeader) -> Self {
+        match header {
+            types::AuthorizationHeader::Forward => Self::Forward,
+            types::AuthorizationHeader::Strip => Self::Strip,
+        }
+    }
+}
+
+impl From<types::OddSlash> for OddSlash {
+    fn from(slash: types::OddSlash) -> Self {
+        match slash {
+            types::OddSlash::Reject => Self::Reject,
+            types::OddSlash::Keep => Self::Keep,
+        }
+    }
+}
+
+impl From<types::WebSocketToken> for WebSocketToken {
+    fn from(place: types::WebSocketToken) -> Self {
+        match place {
+            types::WebSocketToken::Header => Self::Header,
+            types::WebSocketToken::Subprotocol => Self::Subprotocol,
         }
     }
 }

@@ -3,13 +3,14 @@
 
 use k8s_openapi::api::core::v1::{EnvVar, Probe, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tollgate_contract::LogLevel;
 use tollgate_contract::names::{ADMIN_PORT, LOOPBACK_BROKER_PORT, PROXY_PORT};
+use tollgate_contract::{AccessLogConfig, LogLevel, TracingConfig};
 
 use crate::types::{self, ImagePullPolicy, limits};
 
 use super::NotAccepted;
 use super::text::{check_unique, is_subdomain};
+use super::url::check_collector;
 
 /// The app's container, sound.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,17 +48,10 @@ pub struct Sidecar {
     pub resources: ResourceRequirements,
     /// Verbosity of its own log.
     pub log_level: LogLevel,
-}
-
-pub(super) fn parse_upstream_port(upstream: &types::Upstream) -> Result<u16, NotAccepted> {
-    let types::Upstream { port } = upstream;
-    if *port == 0 || is_sidecar_port(i32::from(*port)) {
-        return Err(NotAccepted::invalid(format!(
-            "upstream.port: let the app listen on another port than {port}; {PROXY_PORT} to {LOOPBACK_BROKER_PORT} are \
-             the sidecar's"
-        )));
-    }
-    Ok(*port)
+    /// The line that each request leaves.
+    pub access_log: AccessLogConfig,
+    /// Where spans go; absent = nowhere.
+    pub tracing: Option<TracingConfig>,
 }
 
 pub(super) fn parse_service_port(service: &types::ServiceSpec) -> Result<u16, NotAccepted> {
@@ -106,11 +100,35 @@ pub(super) fn parse_app(app: &types::App) -> Result<App, NotAccepted> {
 }
 
 pub(super) fn parse_sidecar(sidecar: &types::SidecarSpec) -> Result<Sidecar, NotAccepted> {
-    let types::SidecarSpec { resources, log_level } = sidecar;
-    Ok(Sidecar { resources: parse_resources("sidecar.resources", resources.as_ref())?, log_level: (*log_level).into() })
+    let types::SidecarSpec { resources, log_level, access_log, tracing } = sidecar;
+    let types::AccessLog { enabled, one_in } = access_log;
+    if !(1..=limits::ONE_IN).contains(one_in) {
+        return Err(NotAccepted::invalid(format!("sidecar.accessLog.oneIn: choose 1 to {}", limits::ONE_IN)));
+    }
+    Ok(Sidecar {
+        resources: parse_resources("sidecar.resources", resources.as_ref())?,
+        log_level: (*log_level).into(),
+        access_log: AccessLogConfig { enabled: *enabled, one_in: *one_in },
+        tracing: tracing.as_ref().map(parse_tracing).transpose()?,
+    })
 }
 
-fn is_sidecar_port(port: i32) -> bool {
+fn parse_tracing(tracing: &types::Tracing) -> Result<TracingConfig, NotAccepted> {
+    let types::Tracing { endpoint, sample_percent } = tracing;
+    check_collector("sidecar.tracing.endpoint", endpoint)?;
+    if !(0.0..=100.0).contains(sample_percent) {
+        return Err(NotAccepted::invalid("sidecar.tracing.samplePercent: choose 0 to 100"));
+    }
+    Ok(TracingConfig { endpoint: endpoint.clone(), sample_per_million: per_million(*sample_percent) })
+}
+
+/// Of a percentage from 0 to 100; what is finer than a millionth is rounded.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 0 to 1,000,000")]
+fn per_million(percent: f64) -> u32 {
+    (percent * 10_000.0).round() as u32
+}
+
+pub(super) fn is_sidecar_port(port: i32) -> bool {
     [PROXY_PORT, ADMIN_PORT, LOOPBACK_BROKER_PORT].into_iter().any(|ours| i32::from(ours) == port)
 }
 

@@ -22,6 +22,7 @@ use tollgate_contract::{Hints, IssuerHints, PolicyHash};
 
 use super::names::{Kind, RENDERED_ANNOTATION, hints_name, labels, policy_name};
 use super::shares::Shares;
+pub(super) use network::scheme;
 
 /// What the operator itself contributes to the objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -302,8 +303,101 @@ pub(crate) mod tests {
     fn the_service_leads_to_the_sidecar_by_the_name_of_its_port() {
         let service = body(Kind::Service);
         let ports = &service["spec"]["ports"];
-        assert_eq!(*ports, json!([{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "tollgate"}]));
+        let port =
+            json!({"name": "http", "appProtocol": "http", "port": 80, "protocol": "TCP", "targetPort": "tollgate"});
+        assert_eq!(*ports, json!([port]));
         assert_eq!(service["spec"]["selector"], json!({"tollgate.dev/api": "items"}));
+    }
+
+    /// Objects of the example with these members of its spec changed.
+    fn changed(members: &Value) -> Rendered {
+        let mut spec = json!(resource().spec);
+        for (name, value) in members.as_object().expect("members") {
+            spec[name] = value.clone();
+        }
+        let mut resource = resource();
+        resource.spec = serde_json::from_value(spec).expect("a spec");
+        rendered_with(&ValidatedApi::parse(&resource, ParseOptions::default()).expect("sound"), &Shares::default())
+    }
+
+    fn of(kind: Kind, rendered: Rendered) -> Value {
+        rendered.objects.into_iter().find(|object| object.kind == kind).expect("rendered").body
+    }
+
+    #[test]
+    fn the_service_says_what_gateways_are_to_speak() {
+        let tls = json!({"secretRef": {"name": "items-tls"}});
+        for (members, port) in [
+            (json!({}), ["http", "http"]),
+            (json!({"upstream": {"port": 8000, "protocol": "H2c"}}), ["http", "kubernetes.io/h2c"]),
+            (json!({"upstream": {"port": 8000, "protocol": "H2c"}, "tls": tls}), ["https", "https"]),
+        ] {
+            let service = of(Kind::Service, changed(&members));
+            let rendered = &service["spec"]["ports"][0];
+            assert_eq!([&rendered["name"], &rendered["appProtocol"]], port, "{members}");
+        }
+    }
+
+    #[test]
+    fn certificates_and_authorities_are_mounted_for_the_sidecar_and_a_pod_starts_without_them() {
+        let bundle = |name: &str| json!({"configMapRef": {"name": name, "key": "root.pem"}});
+        let tls = json!({"secretRef": {"name": "items-tls"}, "clientCertificates": {"caBundle": bundle("callers")}});
+        let upstream = json!({"port": 8000, "tls": {"serverName": "items.internal", "caBundle": bundle("inner")}});
+        let deployment = of(Kind::Deployment, changed(&json!({"tls": tls, "upstream": upstream})));
+        let pod = &deployment["spec"]["template"]["spec"];
+        assert!(pod["containers"][0].get("volumeMounts").is_none());
+        let volume = |path: &str| {
+            let mounts = pod["initContainers"][0]["volumeMounts"].as_array().expect("mounts");
+            let mount = mounts.iter().find(|mount| mount["mountPath"] == path).expect("mounted");
+            let volumes = pod["volumes"].as_array().expect("volumes");
+            volumes.iter().find(|volume| volume["name"] == mount["name"]).expect("its volume").clone()
+        };
+        let secret = &volume("/etc/tollgate/tls")["secret"];
+        assert_eq!((&secret["secretName"], &secret["optional"]), (&json!("items-tls"), &json!(true)));
+        assert_eq!(secret["defaultMode"], 0o444);
+        let keys = ["tls.crt", "tls.key"].map(|key| json!({"key": key, "path": key}));
+        assert_eq!(secret["items"], json!(keys));
+        for (path, name) in [("/etc/tollgate/client-ca", "callers"), ("/etc/tollgate/upstream-ca", "inner")] {
+            let map = &volume(path)["configMap"];
+            assert_eq!((&map["name"], &map["optional"]), (&json!(name), &json!(true)));
+            assert_eq!(map["items"], json!([{"key": "root.pem", "path": "ca.crt"}]));
+        }
+    }
+
+    /// Otherwise `Ready` would not wait for pods that enforce it.
+    #[test]
+    fn every_setting_of_the_data_path_is_part_of_the_policy() {
+        let upstream = |member: &str, value: Value| {
+            let mut upstream = json!({"port": 8000});
+            upstream[member] = value;
+            json!({"upstream": upstream})
+        };
+        let settings = [
+            json!({"tls": {"secretRef": {"name": "items-tls"}}}),
+            upstream("address", json!("Pod")),
+            upstream("protocol", json!("H2c")),
+            upstream("tls", json!({"serverName": "items.internal"})),
+            upstream("claimHeaders", json!([{"claim": "sub", "header": "X-User"}])),
+            upstream("authorization", json!("Strip")),
+            upstream("timeouts", json!({"connect": "2s"})),
+            upstream("timeouts", json!({"responseHeader": "2s"})),
+            upstream("timeouts", json!({"idle": "2s"})),
+            json!({"paths": {"encodedSlash": "Keep"}}),
+            json!({"paths": {"doubleSlash": "Keep"}}),
+            json!({"paths": {"caseSensitive": true}}),
+            json!({"streams": {"atExpiry": "Keep", "maxDuration": "8h"}}),
+            json!({"streams": {"webSocketToken": "Subprotocol"}}),
+            json!({"cors": {"mode": "PassPreflight"}}),
+            json!({"cors": {"mode": "Handle", "origins": ["https://app.acme.com"]}}),
+            json!({"limits": {"maxBodySize": "10Mi"}}),
+            json!({"sidecar": {"accessLog": {"oneIn": 100}}}),
+            json!({"sidecar": {"tracing": {"endpoint": "http://collector:4318"}}}),
+        ];
+        let policies: Vec<_> =
+            settings.iter().map(|members| changed(members).policy).chain([rendered().policy]).collect();
+        for (index, policy) in policies.iter().enumerate() {
+            assert!(!policies[..index].contains(policy), "{:?} changes nothing", settings.get(index));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use tollgate_api::conditions::{ConditionStatus, ConditionType, NewCondition, reason};
-use tollgate_api::types::{Issuer, IssuerStatus};
+use tollgate_api::types::{ConfigMapKeyRef, Issuer, IssuerStatus, OktaProtectedApiSpec};
 use tollgate_contract::names::ADMIN_PORT;
 use tollgate_contract::{PolicyHash, Problem, ProblemCode, SidecarReport};
 
@@ -70,8 +70,18 @@ impl PolledPod {
     /// Whether its mounts should be looked at again: it lacks a file that may be there by now.
     #[must_use]
     pub fn lacks_a_file(&self) -> bool {
-        let lacking = [ProblemCode::CredentialsMissing, ProblemCode::CaBundleMissing];
-        self.known.report().is_some_and(|report| report.problems.iter().any(|problem| lacking.contains(&problem.code)))
+        let lacking = |problem: &Problem| match problem.code {
+            ProblemCode::CredentialsMissing
+            | ProblemCode::CaBundleMissing
+            | ProblemCode::TlsCertificateMissing
+            | ProblemCode::ClientCaMissing
+            | ProblemCode::UpstreamCaMissing => true,
+            ProblemCode::CredentialsRefused
+            | ProblemCode::IssuerUnreachable
+            | ProblemCode::IssuerBadTls
+            | ProblemCode::IssuerBadResponse => false,
+        };
+        self.known.report().is_some_and(|report| report.problems.iter().any(lacking))
     }
 
     fn is_for(&self, policy: &PolicyHash) -> bool {
@@ -146,7 +156,7 @@ pub fn issuers_reachable(pods: &[PolledPod], issuers: &[Issuer]) -> NewCondition
     if pods.iter().all(|pod| pod.known.report().is_none()) {
         return condition(ConditionStatus::Unknown, reason::PENDING, "No pod has reported yet.".to_owned());
     }
-    match problems(pods, issuers) {
+    match told(issuer_problems(pods, issuers)) {
         Some((reason, message)) => condition(ConditionStatus::False, reason, message),
         None => condition(ConditionStatus::True, reason::REACHABLE, "Every issuer answers.".to_owned()),
     }
@@ -154,17 +164,31 @@ pub fn issuers_reachable(pods: &[PolledPod], issuers: &[Issuer]) -> NewCondition
 
 /// The problems that the pods report, as a reason and a text; `None` when there are none.
 #[must_use]
-pub fn problems(pods: &[PolledPod], issuers: &[Issuer]) -> Option<(&'static str, String)> {
-    let reported: BTreeSet<(ProblemCode, usize)> = pods
-        .iter()
-        .filter(|pod| !pod.view.terminating)
-        .filter_map(|pod| pod.known.report())
-        .flat_map(|report| &report.problems)
-        .filter_map(|Problem { code, issuer }| Some((*code, issuers.iter().position(|known| known.name == *issuer)?)))
-        .collect();
-    let (first, _) = reported.first()?;
-    let sentences: Vec<_> = reported.iter().map(|(code, index)| sentence(*code, &issuers[*index])).collect();
-    Some((problem_reason(*first), sentences.join(" ")))
+pub fn problems(pods: &[PolledPod], spec: &OktaProtectedApiSpec) -> Option<(&'static str, String)> {
+    let of_files = reported(pods).filter_map(|problem| Some((problem.code, file_sentence(problem.code, spec)?)));
+    told(issuer_problems(pods, &spec.issuers).chain(of_files))
+}
+
+/// The problems of issuers that the resource has.
+fn issuer_problems(pods: &[PolledPod], issuers: &[Issuer]) -> impl Iterator<Item = (ProblemCode, String)> {
+    reported(pods).filter_map(|Problem { code, issuer }| {
+        let issuer = issuers.iter().find(|known| known.name == *issuer)?;
+        Some((*code, issuer_sentence(*code, issuer)?))
+    })
+}
+
+fn reported(pods: &[PolledPod]) -> impl Iterator<Item = &Problem> {
+    let staying = pods.iter().filter(|pod| !pod.view.terminating);
+    staying.filter_map(|pod| pod.known.report()).flat_map(|report| &report.problems)
+}
+
+/// Each once, the first kind of them as the reason.
+fn told(problems: impl Iterator<Item = (ProblemCode, String)>) -> Option<(&'static str, String)> {
+    let problems: BTreeSet<_> = problems.collect();
+    let (first, _) = problems.first()?;
+    let reason = problem_reason(*first);
+    let sentences: Vec<_> = problems.into_iter().map(|(_, sentence)| sentence).collect();
+    Some((reason, sentences.join(" ")))
 }
 
 /// Whether a sidecar says that its app has never listened on the port that requests go to.
@@ -197,18 +221,22 @@ fn problem_reason(code: ProblemCode) -> &'static str {
     match code {
         ProblemCode::CredentialsMissing => reason::CREDENTIALS_MISSING,
         ProblemCode::CredentialsRefused => reason::CREDENTIALS_REFUSED,
-        ProblemCode::CaBundleMissing => reason::CA_BUNDLE_MISSING,
+        ProblemCode::CaBundleMissing | ProblemCode::ClientCaMissing | ProblemCode::UpstreamCaMissing => {
+            reason::CA_BUNDLE_MISSING
+        }
+        ProblemCode::TlsCertificateMissing => reason::CERTIFICATE_MISSING,
         ProblemCode::IssuerUnreachable => reason::UNREACHABLE,
         ProblemCode::IssuerBadTls => reason::BAD_TLS,
         ProblemCode::IssuerBadResponse => reason::BAD_RESPONSE,
     }
 }
 
-fn sentence(code: ProblemCode, issuer: &Issuer) -> String {
+/// `None` where it concerns no issuer.
+fn issuer_sentence(code: ProblemCode, issuer: &Issuer) -> Option<String> {
     let Issuer { name, url, client, ca_bundle, .. } = issuer;
     let secret = client.as_ref().map_or("", |client| &client.secret_ref.name);
     let bundle = ca_bundle.as_ref().map(|bundle| &bundle.config_map_ref);
-    match code {
+    let sentence = match code {
         ProblemCode::CredentialsMissing => {
             format!("Issuer {name} needs the Secret {secret} with the keys clientId and clientSecret.")
         }
@@ -229,7 +257,33 @@ fn sentence(code: ProblemCode, issuer: &Issuer) -> String {
         ProblemCode::IssuerBadResponse => {
             format!("Issuer {name} at {url} answers, but not as an authorization server: check its url.")
         }
-    }
+        ProblemCode::TlsCertificateMissing | ProblemCode::ClientCaMissing | ProblemCode::UpstreamCaMissing => {
+            return None;
+        }
+    };
+    Some(sentence)
+}
+
+/// `None` where it is not about a file of the data path, or the resource names none.
+fn file_sentence(code: ProblemCode, spec: &OktaProtectedApiSpec) -> Option<String> {
+    let (field, bundle) = match code {
+        ProblemCode::TlsCertificateMissing => {
+            let secret = &spec.tls.as_ref()?.secret_ref.name;
+            return Some(format!(
+                "tls needs the Secret {secret} with a certificate and its key in tls.crt and tls.key."
+            ));
+        }
+        ProblemCode::ClientCaMissing => {
+            let certificates = spec.tls.as_ref()?.client_certificates.as_ref()?;
+            ("tls.clientCertificates", &certificates.ca_bundle.config_map_ref)
+        }
+        ProblemCode::UpstreamCaMissing => {
+            ("upstream.tls", &spec.upstream.tls.as_ref()?.ca_bundle.as_ref()?.config_map_ref)
+        }
+        _ => return None,
+    };
+    let ConfigMapKeyRef { name, key } = bundle;
+    Some(format!("{field} needs the ConfigMap {name} with PEM certificates under the key {key}."))
 }
 
 fn count(pods: &[PolledPod], holds: impl Fn(&PolledPod) -> bool) -> usize {

@@ -9,12 +9,16 @@ use tollgate_api::{OktaProtectedApi, ValidatedApi};
 use tollgate_contract::names::POLICY_HASH_ANNOTATION;
 use tollgate_contract::{PolicyHash, ValidationMode};
 
+use super::render::scheme;
 use super::reports::{PolledPod, enforced, issuer_keys, issuers_reachable};
 use super::schedule::Pace;
 use super::workload;
 
-/// The port that a URL need not name.
+/// The port that an `http` URL need not name.
 const HTTP_PORT: u16 = 80;
+
+/// The port that an `https` URL need not name.
+const HTTPS_PORT: u16 = 443;
 
 /// What came of the resource's spec.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +79,7 @@ pub fn assess(facts: &Facts<'_>, previous: &OktaProtectedApiStatus, now: &Time) 
     let Facts { resource, verdict, deployment, pods, operator_namespace } = *facts;
     let issuers = &resource.spec.issuers;
     let accepted = accepted(verdict);
-    let workload = workload::available(deployment, pods, issuers);
+    let workload = workload::available(deployment, pods, &resource.spec);
     let (enforced, protected) = match policy_in_force(deployment) {
         Some((policy, replicas)) => enforced(pods, &policy, replicas, operator_namespace),
         None => (nothing_enforced(), "0/0".to_owned()),
@@ -195,9 +199,9 @@ fn validation(api: &ValidatedApi) -> String {
 
 fn url(api: &ValidatedApi) -> String {
     let ValidatedApi { name, namespace, service_port, .. } = api;
-    match *service_port {
-        HTTP_PORT => format!("http://{name}.{namespace}.svc"),
-        port => format!("http://{name}.{namespace}.svc:{port}"),
+    match (scheme(api), *service_port) {
+        (scheme @ "http", HTTP_PORT) | (scheme @ "https", HTTPS_PORT) => format!("{scheme}://{name}.{namespace}.svc"),
+        (scheme, port) => format!("{scheme}://{name}.{namespace}.svc:{port}"),
     }
 }
 

@@ -3,20 +3,20 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use tollgate_api::conditions::{ConditionStatus, ConditionType, NewCondition, reason};
-use tollgate_api::types::Issuer;
+use tollgate_api::types::OktaProtectedApiSpec;
 
 use super::pods::{Trouble, quote};
 use super::reports::{PolledPod, app_is_missing, problems};
 
 /// WorkloadAvailable. `deployment` is ours, or absent.
 #[must_use]
-pub fn available(deployment: Option<&Deployment>, pods: &[PolledPod], issuers: &[Issuer]) -> NewCondition {
+pub fn available(deployment: Option<&Deployment>, pods: &[PolledPod], spec: &OktaProtectedApiSpec) -> NewCondition {
     let condition =
         |status, reason, message: String| NewCondition::new(ConditionType::WorkloadAvailable, status, reason, message);
     let Some(deployment) = deployment else {
         return condition(ConditionStatus::False, reason::PENDING, "There is no Deployment yet.".to_owned());
     };
-    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let replicas = deployment.spec.as_ref().and_then(|deployment| deployment.replicas).unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     if is_rolled_out(deployment, &status, replicas) {
         if app_is_missing(pods) {
@@ -31,7 +31,7 @@ pub fn available(deployment: Option<&Deployment>, pods: &[PolledPod], issuers: &
         };
         return condition(ConditionStatus::True, reason::AVAILABLE, message);
     }
-    let trouble = refusal(&status).or_else(|| pod_trouble(pods, issuers)).or_else(|| paused(deployment));
+    let trouble = refusal(&status).or_else(|| pod_trouble(pods, spec)).or_else(|| paused(deployment));
     let Trouble { reason, message } = trouble.unwrap_or_else(|| Trouble {
         reason: reason::PROGRESSING,
         message: format!(
@@ -70,7 +70,7 @@ fn paused(deployment: &Deployment) -> Option<Trouble> {
     paused.then(|| Trouble { reason: reason::PROGRESSING, message: message.to_owned() })
 }
 
-fn pod_trouble(pods: &[PolledPod], issuers: &[Issuer]) -> Option<Trouble> {
+fn pod_trouble(pods: &[PolledPod], spec: &OktaProtectedApiSpec) -> Option<Trouble> {
     let staying = || pods.iter().filter(|pod| !pod.view.terminating);
     let of_kubernetes = || {
         staying()
@@ -81,7 +81,7 @@ fn pod_trouble(pods: &[PolledPod], issuers: &[Issuer]) -> Option<Trouble> {
         Some(trouble) if trouble.reason != reason::APP_NOT_READY => Some(trouble),
         app_not_ready => staying()
             .any(|pod| !pod.view.sidecar_ready)
-            .then(|| problems(pods, issuers))
+            .then(|| problems(pods, spec))
             .flatten()
             .map(|(reason, message)| Trouble { reason, message })
             .or(app_not_ready),
@@ -130,8 +130,7 @@ pub(crate) mod tests {
     }
 
     fn said(status: &Value, pods: &[PolledPod]) -> (ConditionStatus, &'static str, String) {
-        let NewCondition { status, reason, message, .. } =
-            available(Some(&deployment(status)), pods, &resource().spec.issuers);
+        let NewCondition { status, reason, message, .. } = available(Some(&deployment(status)), pods, &resource().spec);
         (status, reason, message)
     }
 
@@ -157,7 +156,7 @@ pub(crate) mod tests {
 
     #[test]
     fn without_a_deployment_it_is_pending() {
-        let condition = available(None, &[], &[]);
+        let condition = available(None, &[], &resource().spec);
         assert_eq!((condition.status, condition.reason), (ConditionStatus::False, "Pending"));
     }
 
@@ -193,10 +192,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_sidecar_that_waits_for_its_certificate_says_so() {
+        let mut waiting =
+            pod(&hash("new"), SidecarState::Up, reporting(&hash("new"), &[ProblemCode::TlsCertificateMissing]));
+        waiting.view.sidecar_ready = false;
+        let mut spec = resource().spec;
+        spec.tls = serde_json::from_value(json!({"secretRef": {"name": "items-tls"}})).expect("tls");
+        let condition = available(Some(&deployment(&json!({}))), &[waiting], &spec);
+        assert_eq!(condition.reason, "CertificateMissing");
+        assert!(condition.message.contains("tls needs the Secret items-tls"), "{}", condition.message);
+    }
+
+    #[test]
     fn a_paused_deployment_is_told_how_to_go_on() {
         let mut paused = deployment(&json!({"updatedReplicas": 1}));
         paused.spec.as_mut().expect("a spec").paused = Some(true);
-        let NewCondition { status, message, .. } = available(Some(&paused), &[], &resource().spec.issuers);
+        let NewCondition { status, message, .. } = available(Some(&paused), &[], &resource().spec);
         assert_eq!(status, ConditionStatus::False);
         assert!(message.contains("kubectl rollout resume"), "{message}");
     }

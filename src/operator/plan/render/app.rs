@@ -38,7 +38,7 @@ pub(super) fn container(api: &ValidatedApi) -> Container {
         args: unless_empty(args),
         env: unless_empty(env),
         ports: Some(vec![ContainerPort {
-            container_port: i32::from(api.upstream_port),
+            container_port: i32::from(api.upstream.port),
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),

@@ -10,6 +10,7 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tollgate_api::ValidatedApi;
+use tollgate_contract::UpstreamProtocol;
 use tollgate_contract::names::{ADMIN_PORT, PROXY_PORT, SIDECAR_CONTAINER};
 
 use super::{RenderSettings, metadata};
@@ -26,7 +27,8 @@ pub(super) fn service(api: &ValidatedApi) -> Service {
             type_: Some("ClusterIP".to_owned()),
             selector: Some(selector(&api.name)),
             ports: Some(vec![ServicePort {
-                name: Some("http".to_owned()),
+                name: Some(scheme(api).to_owned()),
+                app_protocol: Some(app_protocol(api).to_owned()),
                 port: i32::from(api.service_port),
                 protocol: Some("TCP".to_owned()),
                 target_port: Some(IntOrString::String(SIDECAR_CONTAINER.to_owned())),
@@ -35,6 +37,21 @@ pub(super) fn service(api: &ValidatedApi) -> Service {
             ..ServiceSpec::default()
         }),
         ..Service::default()
+    }
+}
+
+/// What a URL of the Service starts with.
+pub(in crate::plan) fn scheme(api: &ValidatedApi) -> &'static str {
+    if api.tls.is_some() { "https" } else { "http" }
+}
+
+/// What gateways are to speak to the sidecar. It takes HTTP/1.1 and HTTP/2 alike; an app that speaks HTTP/2 needs it all the
+/// way (gRPC has trailers), which only TLS finds out by itself.
+fn app_protocol(api: &ValidatedApi) -> &'static str {
+    match (&api.tls, api.upstream.protocol) {
+        (Some(_), _) => "https",
+        (None, UpstreamProtocol::Http1) => "http",
+        (None, UpstreamProtocol::H2c) => "kubernetes.io/h2c",
     }
 }
 

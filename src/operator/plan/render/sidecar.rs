@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tollgate_api::ValidatedApi;
 use tollgate_contract::names::{
-    ADMIN_PORT, LIVE_PATH, POD_UID_ENV, POLICY_DIR, POLICY_FILE, PROXY_PORT, READY_PATH, SIDECAR_CONTAINER,
+    ADMIN_PORT, LIVE_PATH, POD_IP_ENV, POD_UID_ENV, POLICY_DIR, POLICY_FILE, PROXY_PORT, READY_PATH, SIDECAR_CONTAINER,
 };
 
 use super::pod::{restricted, runtime_default};
@@ -36,17 +36,7 @@ pub(super) fn container(api: &ValidatedApi, settings: &RenderSettings) -> Contai
         // The image's own; an empty one is ours too, so that another is drift.
         command: Some(Vec::new()),
         args: Some(vec!["--config".to_owned(), format!("{POLICY_DIR}/{POLICY_FILE}")]),
-        env: Some(vec![EnvVar {
-            name: POD_UID_ENV.to_owned(),
-            value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector {
-                    api_version: Some("v1".to_owned()),
-                    field_path: "metadata.uid".to_owned(),
-                }),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        }]),
+        env: Some(vec![of_the_pod(POD_UID_ENV, "metadata.uid"), of_the_pod(POD_IP_ENV, "status.podIP")]),
         ports: Some(vec![port(SIDECAR_CONTAINER, PROXY_PORT), port(ADMIN_PORT_NAME, ADMIN_PORT)]),
         resources: Some(resources(&api.sidecar.resources)),
         // The app starts when this has passed: looked at often, for half a minute.
@@ -71,6 +61,17 @@ pub(super) fn container(api: &ValidatedApi, settings: &RenderSettings) -> Contai
             ..restricted()
         }),
         ..Container::default()
+    }
+}
+
+fn of_the_pod(variable: &str, field: &str) -> EnvVar {
+    EnvVar {
+        name: variable.to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: field.to_owned() }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
     }
 }
 
