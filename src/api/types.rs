@@ -177,8 +177,7 @@ const NAME_FITS: &str = "self.metadata.name.size() <= 50 && self.metadata.name.m
 const BROKER_ISSUER_EXISTS: &str =
     "!has(self.tokenBroker) || self.issuers.exists(issuer, issuer.name == self.tokenBroker.issuer)";
 
-const NO_SUCH_ISSUER: &str =
-    r#""there is no issuer named '" + self.tokenBroker.issuer + "': write the name of one of the issuers""#;
+const NO_SUCH_ISSUER: &str = r#""there is no issuer named '" + self.tokenBroker.issuer + "': write the name of one of the issuers, not its url""#;
 
 const BROKER_PATH_IS_FREE: &str = "!has(self.tokenBroker) || !self.routes.exists(route, \
     (has(route.match.path.exact) && route.match.path.exact == self.tokenBroker.path) || \
@@ -194,11 +193,11 @@ fn no_such_route_issuer() -> String {
     format!(
         "self.routes.map(route, has(route.issuers) && route.issuers.exists(name, {is_missing}), \
          \"route '\" + route.name + \"': there is no issuer named '\" + \
-         route.issuers.map(name, {is_missing}, name)[0] + \"': write the name of one of the issuers\")[0]"
+         route.issuers.map(name, {is_missing}, name)[0] + \"': write the name of one of the issuers, not its url\")[0]"
     )
 }
 
-const DPOP_HAS_EXTERNAL_URLS: &str = "self.issuers.all(issuer, issuer.dpop == 'Off') || \
+const DPOP_HAS_EXTERNAL_URLS: &str = "self.issuers.all(issuer, issuer.dpop == 'Refuse') || \
     (has(self.externalUrls) && self.externalUrls.size() > 0)";
 
 /// `one` and `other` are two routes of one path, with a method in common.
@@ -207,8 +206,7 @@ const OVERLAP: &str = "one.name != other.name && \
       one.match.path.exact == other.match.path.exact) || \
      (has(one.match.path.prefix) && has(other.match.path.prefix) && \
       one.match.path.prefix == other.match.path.prefix)) && \
-    !(has(one.match.methods) && one.match.methods.size() > 0 && \
-      has(other.match.methods) && other.match.methods.size() > 0 && \
+    !(has(one.match.methods) && has(other.match.methods) && \
       one.match.methods.all(method, !(method in other.match.methods) && \
         !(method == 'HEAD' && 'GET' in other.match.methods) && !(method == 'GET' && 'HEAD' in other.match.methods)))";
 

@@ -179,7 +179,7 @@ fn check_external_urls(urls: &[String], issuers: &[Issuer]) -> Result<(), NotAcc
     for url in urls {
         url::check_external("externalUrls", url, allow_http)?;
     }
-    match issuers.iter().find(|issuer| issuer.dpop != DpopMode::Off && urls.is_empty()) {
+    match issuers.iter().find(|issuer| issuer.dpop != DpopMode::Refuse && urls.is_empty()) {
         Some(issuer) => Err(NotAccepted::invalid(format!(
             "issuer {}: dpop needs externalUrls, for a proof names the URL that the caller used; say there how callers \
              reach this API, such as https://api.acme.com",

@@ -220,7 +220,7 @@ pub enum TokenProfile {
 pub enum DpopMode {
     /// A bound token is refused.
     #[default]
-    Off,
+    Refuse,
     /// Bound tokens with their proof, and unbound bearer tokens.
     Accept,
     /// Bound tokens with their proof only.
@@ -232,7 +232,7 @@ pub enum DpopMode {
 pub enum DpopNonce {
     /// No: a proof could be replayed once on each other pod within its time window.
     #[default]
-    Off,
+    None,
     /// Yes, and each pod takes its own only.
     PerPod,
 }

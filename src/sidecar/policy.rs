@@ -177,7 +177,7 @@ fn external_urls(config: &SidecarConfig) -> Result<ExternalUrls, PolicyError> {
     let allow_http = config.issuers.iter().any(|issuer| issuer.allow_http);
     let urls = ExternalUrls::parse(&config.external_urls, allow_http);
     let urls = urls.map_err(|(url, problem)| PolicyError::ExternalUrl { url, problem })?;
-    match config.issuers.iter().find(|issuer| issuer.dpop != DpopMode::Off) {
+    match config.issuers.iter().find(|issuer| issuer.dpop != DpopMode::Refuse) {
         Some(issuer) if config.external_urls.is_empty() => Err(PolicyError::Issuer {
             issuer: issuer.name.clone(),
             problem: "takes DPoP, for which external URLs are needed",

@@ -70,7 +70,7 @@ impl ProtectedResource {
 
 fn metadata<'a>(config: &'a SidecarConfig, url: &'a ExternalUrl) -> Metadata<'a> {
     let requires_dpop = config.issuers.iter().all(|issuer| issuer.dpop == DpopMode::Require);
-    let takes_dpop = config.issuers.iter().any(|issuer| issuer.dpop != DpopMode::Off);
+    let takes_dpop = config.issuers.iter().any(|issuer| issuer.dpop != DpopMode::Refuse);
     let of_routes = config.routes.iter().flat_map(|route| route.scopes.all_of.iter().chain(&route.scopes.any_of));
     let of_broker = config.token_broker.iter().flat_map(|broker| &broker.allowed_scopes);
     Metadata {
@@ -149,8 +149,8 @@ mod tests {
     #[test]
     fn dpop_is_announced_where_it_is_taken_and_required_where_every_issuer_does() {
         for (modes, algorithms, required, bearer) in [
-            (["Off", "Off"], 0, Value::Null, json!(["header"])),
-            (["Off", "Accept"], 10, Value::Null, json!(["header"])),
+            (["Refuse", "Refuse"], 0, Value::Null, json!(["header"])),
+            (["Refuse", "Accept"], 10, Value::Null, json!(["header"])),
             (["Accept", "Require"], 10, Value::Null, json!(["header"])),
             (["Require", "Require"], 10, json!(true), Value::Null),
         ] {

@@ -121,7 +121,7 @@ async fn run_client(issuer: &OktaLike, api: &str, algorithm: &str) -> Value {
 async fn a_certified_client_uses_bound_tokens_and_a_thief_does_not() {
     tests::install_crypto();
     let (issuer, app) = (OktaLike::start(), Upstream::start(|_| ok("[]")).await);
-    for nonce in ["Off", "PerPod"] {
+    for nonce in ["None", "PerPod"] {
         let (_sidecar, api) = sidecar(&issuer, &app, nonce).await;
         for algorithm in ["ES256", "RS256"] {
             let before = app.arrived().len();

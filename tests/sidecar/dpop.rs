@@ -199,8 +199,8 @@ async fn a_remembered_verdict_helps_no_thief() {
 #[tokio::test]
 async fn a_bound_token_is_no_bearer_token_whatever_the_setting() {
     for (mode, scheme, reason) in [
-        (DpopMode::Off, "Bearer", "sender_mismatch"),
-        (DpopMode::Off, "DPoP", "sender_mismatch"),
+        (DpopMode::Refuse, "Bearer", "sender_mismatch"),
+        (DpopMode::Refuse, "DPoP", "sender_mismatch"),
         (DpopMode::Accept, "Bearer", "sender_mismatch"),
         (DpopMode::Require, "Bearer", "sender_mismatch"),
     ] {

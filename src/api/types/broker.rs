@@ -19,7 +19,8 @@ pub struct TokenBroker {
     #[x_kube(validation = ("!self.matches('[A-Z]')", "write the path in lower case, such as /token"))]
     pub path: String,
     /// The issuer, by its name above, that callers' credentials are sent to.
-    #[schemars(length(min = 1, max = limits::ISSUER_NAME_LENGTH))]
+    // As long as a URL, so that who writes one by mistake is told by the rule that looks for the name.
+    #[schemars(length(min = 1, max = limits::URL_LENGTH))]
     pub issuer: String,
     /// Scopes to ask for when the caller names none; each must be allowed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -37,7 +37,13 @@ pub(crate) const OKTA_DOMAINS: [&str; 5] = ["okta.com", "oktapreview.com", "okta
          custom authorization server, such as https://acme.okta.com/oauth2/default",
     )
     .field_path(".introspection.onOutage.policy"))]
-#[x_kube(validation = Rule::new("self.dpop != 'Off' || self.dpopNonce == 'Off'")
+#[x_kube(validation = Rule::new("self.validation != 'Local' || self.introspection.onOutage.policy == 'Reject'")
+    .message(
+        "with validation: Local no token waits for Okta's word, so there is no outage to pass: leave onOutage out, or use \
+         validation: LocalAndIntrospection",
+    )
+    .field_path(".introspection.onOutage.policy"))]
+#[x_kube(validation = Rule::new("self.dpop != 'Refuse' || self.dpopNonce == 'None'")
     .message("a nonce is for DPoP proofs: set dpop to Accept or Require, or leave dpopNonce out")
     .field_path(".dpopNonce"))]
 pub struct Issuer {
@@ -105,13 +111,12 @@ pub struct Issuer {
         transform = rules::duration(limits::SHORTEST_TOKEN_LIFETIME, limits::TOKEN_LIFETIME)
     )]
     pub max_token_lifetime: String,
-    /// Tokens that are bound to a key of the caller's (DPoP, RFC 9449). `Off`: they are refused. `Accept`: they pass with a
-    /// proof, and bearer tokens pass too. `Require`: no other passes. In YAML write "Off" in quotes, for a bare Off is
-    /// false there.
+    /// Tokens that are bound to a key of the caller's (DPoP, RFC 9449). `Refuse`: they are refused. `Accept`: they pass with a
+    /// proof, and bearer tokens pass too. `Require`: no other passes.
     #[serde(default)]
     pub dpop: DpopMode,
-    /// `PerPod`: a DPoP proof must carry a nonce of the pod that it reaches, so it can never be sent a second time. `Off`:
-    /// each pod takes a proof once, within a minute. In YAML write "Off" in quotes.
+    /// `PerPod`: a DPoP proof must carry a nonce of the pod that it reaches, so it can never be sent a second time. `None`:
+    /// each pod takes a proof once, within a minute.
     #[serde(default)]
     pub dpop_nonce: DpopNonce,
     /// Endpoints of the issuer that are not to be found by discovery.

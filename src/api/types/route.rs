@@ -38,7 +38,8 @@ pub struct Route {
     pub scopes: Option<Scopes>,
     /// Names of the issuers whose tokens may pass; those of all issuers when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = limits::ISSUERS), inner(length(min = 1, max = limits::ISSUER_NAME_LENGTH)))]
+    // As long as a URL, so that who writes one by mistake is told by the rule that looks for the name.
+    #[schemars(length(max = limits::ISSUERS), inner(length(min = 1, max = limits::URL_LENGTH)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[x_kube(validation = ("self.size() > 0", "name at least one issuer, or leave issuers out"))]
     pub issuers: Option<Vec<String>>,
@@ -58,10 +59,11 @@ pub struct RouteMatch {
     /// Which paths: exactly one of exact and prefix.
     pub path: RoutePath,
     /// Which methods; all when left out. GET includes HEAD.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 7))]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    pub methods: Vec<Method>,
+    #[x_kube(validation = ("self.size() > 0", "name at least one method, or leave methods out for all of them"))]
+    pub methods: Option<Vec<Method>>,
 }
 
 /// A path rule: exactly one member is set.

@@ -33,7 +33,7 @@ pub enum TokenProfile {
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DpopMode {
     #[default]
-    Off,
+    Refuse,
     Accept,
     Require,
 }
@@ -42,6 +42,6 @@ pub enum DpopMode {
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DpopNonce {
     #[default]
-    Off,
+    None,
     PerPod,
 }

@@ -136,8 +136,15 @@ fn parse(issuer: &types::Issuer, options: ParseOptions) -> Result<Issuer, NotAcc
             field("validation")
         )));
     }
+    if !validation.introspects() && introspection.on_outage.policy != types::OutagePolicy::Reject {
+        return Err(NotAccepted::invalid(format!(
+            "{}: with validation: Local no token waits for Okta's word; leave onOutage out, or use validation: \
+             LocalAndIntrospection",
+            field("introspection")
+        )));
+    }
     let (dpop, dpop_nonce) = (DpopMode::from(*dpop), DpopNonce::from(*dpop_nonce));
-    if dpop == DpopMode::Off && dpop_nonce != DpopNonce::Off {
+    if dpop == DpopMode::Refuse && dpop_nonce != DpopNonce::None {
         return Err(NotAccepted::invalid(format!(
             "{}: a nonce is for DPoP proofs; set dpop to Accept or Require, or leave dpopNonce out",
             field("dpopNonce")

@@ -78,7 +78,12 @@ fn parse(route: &types::Route, all_issuers: &[Issuer]) -> Result<Route, NotAccep
     if let Some(when) = when {
         check_when(name, when)?;
     }
-    let mut methods = methods.clone();
+    if methods.as_ref().is_some_and(Vec::is_empty) {
+        return Err(NotAccepted::invalid(format!(
+            "route {name}: match.methods: name at least one method, or leave methods out for all of them"
+        )));
+    }
+    let mut methods = methods.clone().unwrap_or_default();
     methods.sort_unstable();
     methods.dedup();
     Ok(Route {
@@ -96,7 +101,7 @@ fn check_issuers(route: &str, names: &[String], issuers: &[Issuer]) -> Result<()
     let unknown = names.iter().find(|name| issuers.iter().all(|issuer| issuer.name != **name));
     match unknown {
         Some(unknown) => Err(NotAccepted::invalid(format!(
-            "route {route}: there is no issuer named '{unknown}'; write the name of one of the issuers"
+            "route {route}: there is no issuer named '{unknown}'; write the name of one of the issuers, not its url"
         ))),
         None => check_unique(&format!("route {route}: issuers"), names),
     }

@@ -144,7 +144,7 @@ fn each_thing_that_would_not_work_is_refused_with_its_field_and_the_fix() {
         ("/issuers/0/algorithms", json!(["RS256", "RS256"]), "issuer okta: algorithms: 'RS256' is there twice"),
         ("/issuers/0/maxTokenLifetime", json!("59s"), "issuer okta: maxTokenLifetime: 59s is too short; at least 1m"),
         ("/issuers/0/maxTokenLifetime", json!("169h"), "issuer okta: maxTokenLifetime: 169h is too long; at most 168h"),
-        ("/issuers/0/dpop", json!("Off"), "issuer okta: dpopNonce: a nonce is for DPoP proofs"),
+        ("/issuers/0/dpop", json!("Refuse"), "issuer okta: dpopNonce: a nonce is for DPoP proofs"),
         (
             "/issuers/0/endpoints/jwks",
             json!("http://keys.acme.com/keys"),
@@ -317,8 +317,15 @@ fn an_org_server_cannot_vouch_for_tokens_by_local_checks_during_an_outage() {
 }
 
 #[test]
+fn where_the_issuer_is_never_asked_there_is_no_outage_to_pass() {
+    let refused = parse(&[("/issuers/0/validation", json!("Local"))]).expect_err("AcceptLocallyValid with Local");
+    assert!(refused.message.contains("introspection: with validation: Local no token waits"), "{refused}");
+}
+
+#[test]
 fn a_client_that_nothing_would_use_is_not_mounted() {
-    let api = parse(&[("/issuers/0/validation", json!("Local"))]).expect("sound");
+    let local = ("/issuers/0/validation", json!("Local"));
+    let api = parse(&[local, ("/issuers/0/introspection", json!({}))]).expect("sound");
     assert_eq!(api.issuers[0].client, None);
 }
 
@@ -331,7 +338,7 @@ fn methods_that_only_overlap_through_get_and_head_are_refused_and_others_taken()
         ])
     };
     for (one, other) in
-        [(json!(["GET"]), json!(["HEAD"])), (json!(["HEAD"]), json!(["GET"])), (json!([]), json!(["PUT"]))]
+        [(json!(["GET"]), json!(["HEAD"])), (json!(["HEAD"]), json!(["GET"])), (Value::Null, json!(["PUT"]))]
     {
         assert!(parse(&[("/routes", routes(one.clone(), other.clone()))]).is_err(), "{one} {other}");
     }

@@ -85,7 +85,7 @@ impl From<types::TokenProfile> for TokenProfile {
 impl From<types::DpopMode> for DpopMode {
     fn from(mode: types::DpopMode) -> Self {
         match mode {
-            types::DpopMode::Off => Self::Off,
+            types::DpopMode::Refuse => Self::Refuse,
             types::DpopMode::Accept => Self::Accept,
             types::DpopMode::Require => Self::Require,
         }
@@ -95,7 +95,7 @@ impl From<types::DpopMode> for DpopMode {
 impl From<types::DpopNonce> for DpopNonce {
     fn from(nonce: types::DpopNonce) -> Self {
         match nonce {
-            types::DpopNonce::Off => Self::Off,
+            types::DpopNonce::None => Self::None,
             types::DpopNonce::PerPod => Self::PerPod,
         }
     }

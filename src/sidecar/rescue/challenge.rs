@@ -44,7 +44,7 @@ impl Challenges {
     pub(super) fn new(config: &SidecarConfig) -> Self {
         let modes = || config.issuers.iter().map(|issuer| issuer.dpop);
         let takes_bearer = modes().any(|mode| mode != DpopMode::Require);
-        let takes_dpop = modes().any(|mode| mode != DpopMode::Off);
+        let takes_dpop = modes().any(|mode| mode != DpopMode::Refuse);
         let schemes = [(Scheme::Bearer, takes_bearer), (Scheme::Dpop, takes_dpop)];
         Self {
             realm: quotable(&config.name).into(),

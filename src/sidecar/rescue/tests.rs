@@ -47,7 +47,7 @@ const ALGS: &str = r#"algs="RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES51
 #[test]
 fn every_401_carries_a_challenge_and_nothing_else_but_403_for_scope() {
     for reason in Reason::ALL {
-        let has_challenge = !challenges(&[DpopMode::Off], reason, Context::None).is_empty();
+        let has_challenge = !challenges(&[DpopMode::Refuse], reason, Context::None).is_empty();
         let wants = status(reason) == StatusCode::UNAUTHORIZED || reason == Reason::InsufficientScope;
         assert_eq!(has_challenge, wants, "{reason:?}");
     }
@@ -58,10 +58,10 @@ fn without_credentials_the_challenges_name_no_error() {
     let none = ExternalUrls::default();
     let context = Context::Credentials(tried(None, &none));
     for (modes, expected) in [
-        (&[DpopMode::Off][..], vec![r#"Bearer realm="items""#.to_owned()]),
+        (&[DpopMode::Refuse][..], vec![r#"Bearer realm="items""#.to_owned()]),
         (&[DpopMode::Accept], vec![r#"Bearer realm="items""#.to_owned(), format!(r#"DPoP realm="items", {ALGS}"#)]),
         (
-            &[DpopMode::Require, DpopMode::Off],
+            &[DpopMode::Require, DpopMode::Refuse],
             vec![r#"Bearer realm="items""#.to_owned(), format!(r#"DPoP realm="items", {ALGS}"#)],
         ),
         (&[DpopMode::Require, DpopMode::Require], vec![format!(r#"DPoP realm="items", {ALGS}"#)]),
@@ -79,8 +79,8 @@ fn the_scheme_that_was_tried_carries_the_error() {
     let bearer_says = |error: &str| format!(r#"Bearer realm="items", error="{error}", {DESCRIBED}"#);
     let dpop_says = |error: &str| format!(r#"DPoP realm="items", error="{error}", {DESCRIBED}, {ALGS}"#);
     for (mode, attempt, reason, expected) in [
-        (DpopMode::Off, bearer, Reason::Expired, vec![bearer_says("invalid_token")]),
-        (DpopMode::Off, dpop, Reason::SenderMismatch, vec![bearer_says("invalid_token")]),
+        (DpopMode::Refuse, bearer, Reason::Expired, vec![bearer_says("invalid_token")]),
+        (DpopMode::Refuse, dpop, Reason::SenderMismatch, vec![bearer_says("invalid_token")]),
         (DpopMode::Accept, bearer, Reason::Expired, vec![bearer_says("invalid_token"), plain_dpop()]),
         (DpopMode::Accept, bearer, Reason::SenderMismatch, vec![bearer_says("invalid_token"), plain_dpop()]),
         (DpopMode::Accept, dpop, Reason::Expired, vec![plain_bearer(), dpop_says("invalid_token")]),
@@ -129,7 +129,7 @@ fn every_challenge_names_the_metadata_of_the_url_that_was_used() {
 
 #[tokio::test]
 async fn the_body_is_a_problem_with_the_reason() {
-    let rescue = Rescue::new(&policy(&[DpopMode::Off]));
+    let rescue = Rescue::new(&policy(&[DpopMode::Refuse]));
     let response = rescue.answer(&Rejection::new(Reason::RouteDenied, DETAIL), Context::None, Form::Problem);
     assert_eq!(response.status(), 403);
     assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
@@ -164,7 +164,7 @@ async fn a_grpc_caller_gets_the_same_headers_and_no_body() {
 
 #[test]
 fn retry_after_is_rounded_up_and_allow_is_listed() {
-    let rescue = Rescue::new(&policy(&[DpopMode::Off]));
+    let rescue = Rescue::new(&policy(&[DpopMode::Refuse]));
     let rejection = Rejection::new(Reason::Overloaded, "Busy.").retry_after(Duration::from_millis(1_001));
     let response = rescue.answer(&rejection, Context::None, Form::Problem);
     assert_eq!(response.headers()[header::RETRY_AFTER], "2");
@@ -176,7 +176,7 @@ fn retry_after_is_rounded_up_and_allow_is_listed() {
 #[test]
 fn the_answer_on_the_wire_has_its_length() {
     let rejection = Rejection::new(Reason::Overloaded, "Busy.");
-    let wire = String::from_utf8(Rescue::new(&policy(&[DpopMode::Off])).answer_and_close(&rejection)).unwrap();
+    let wire = String::from_utf8(Rescue::new(&policy(&[DpopMode::Refuse])).answer_and_close(&rejection)).unwrap();
     let (head, body) = wire.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
     assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");

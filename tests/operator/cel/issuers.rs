@@ -251,7 +251,7 @@ fn token_cases() -> Vec<Case> {
             &[first("dpop", Value::Null)],
             "spec.issuers[0].dpopNonce",
             "a nonce is for DPoP proofs: set dpop to Accept or Require, or leave dpopNonce out",
-            &[first("dpopNonce", json!("Off"))],
+            &[first("dpopNonce", json!("None"))],
         ),
     ];
     for mode in ["Accept", "Require"] {
@@ -276,8 +276,25 @@ fn outage_cases() -> Vec<Case> {
     let outage = |value: Value| set("/spec/issuers/0/introspection/onOutage", value);
     let accept = || outage(json!({"policy": "AcceptLocallyValid", "maxDuration": "10m"}));
     let url = |url: &str| set("/spec/issuers/0/url", json!(url));
-    let introspection = set("/spec/issuers/0/validation", json!("Introspection"));
+    let validation = |mode: &str| set("/spec/issuers/0/validation", json!(mode));
+    let introspection = validation("Introspection");
     vec![
+        case(
+            "AcceptLocallyValid where Okta is never asked",
+            &[validation("Local"), accept()],
+            "spec.issuers[0].introspection.onOutage.policy",
+            "with validation: Local no token waits for Okta's word, so there is no outage to pass: leave onOutage out, or \
+             use validation: LocalAndIntrospection",
+            &[validation("LocalAndIntrospection")],
+        ),
+        case(
+            "AcceptLocallyValid where Okta is never asked, mended by leaving it out",
+            &[validation("Local"), accept()],
+            "spec.issuers[0].introspection.onOutage.policy",
+            "with validation: Local no token waits for Okta's word, so there is no outage to pass: leave onOutage out, or \
+             use validation: LocalAndIntrospection",
+            &[outage(Value::Null)],
+        ),
         case(
             "AcceptLocallyValid without an end",
             &[outage(json!({"policy": "AcceptLocallyValid"}))],

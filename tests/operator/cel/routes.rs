@@ -37,6 +37,13 @@ fn route_cases() -> Vec<Case> {
             &[first("issuers", Value::Null)],
         ),
         case(
+            "methods of an empty list, which would mean all of them",
+            &[first("match/methods", json!([]))],
+            "spec.routes[0].match.methods",
+            "name at least one method, or leave methods out for all of them",
+            &[first("match/methods", json!(["GET"]))],
+        ),
+        case(
             "scopes that name none",
             &[first("scopes", json!({}))],
             "spec.routes[0].scopes",
@@ -83,8 +90,8 @@ fn route_cases() -> Vec<Case> {
         (json!(["GET"]), json!(["POST", "GET"]), json!(["POST"])),
         (json!(["GET"]), json!(["HEAD"]), json!(["OPTIONS"])),
         (json!(["HEAD", "PUT"]), json!(["GET"]), json!(["DELETE"])),
-        (json!([]), json!(["GET"]), Value::Null),
-        (json!(["GET"]), json!([]), json!(["PATCH"])),
+        (Value::Null, json!(["GET"]), Value::Null),
+        (json!(["GET"]), Value::Null, json!(["PATCH"])),
         (Value::Null, Value::Null, Value::Null),
     ] {
         let mut repair = vec![second("match/methods", mended.clone())];
@@ -106,13 +113,24 @@ fn token_rule_cases() -> Vec<Case> {
     const WHEN: &str =
         "when needs access: Authenticated, for a Public or Denied route looks at no token; leave out one of the two";
     let third = |member: &str, value: Value| set(&format!("/spec/routes/2/{member}"), value);
-    let mut cases = vec![case(
-        "a route's issuer that does not exist",
-        &[set("/spec/routes/0/issuers", json!(["okta", "octa"]))],
-        "spec.routes",
-        "route 'items-read': there is no issuer named 'octa': write the name of one of the issuers",
-        &[set("/spec/routes/0/issuers", json!(["okta"]))],
-    )];
+    let issuers = |names: Value| set("/spec/routes/0/issuers", names);
+    let mut cases = vec![
+        case(
+            "a route's issuer that does not exist",
+            &[issuers(json!(["okta", "octa"]))],
+            "spec.routes",
+            "route 'items-read': there is no issuer named 'octa': write the name of one of the issuers, not its url",
+            &[issuers(json!(["okta"]))],
+        ),
+        case(
+            "a route's issuer by its url",
+            &[issuers(json!(["https://acme.okta.com/oauth2/default"]))],
+            "spec.routes",
+            "route 'items-read': there is no issuer named 'https://acme.okta.com/oauth2/default': write the name of one \
+             of the issuers, not its url",
+            &[issuers(json!(["okta"]))],
+        ),
+    ];
     for access in ["Public", "Denied"] {
         for (member, value, message) in [
             ("scopes", json!({"allOf": ["items"]}), SCOPES),
@@ -201,7 +219,7 @@ fn broker_cases() -> Vec<Case> {
             "a broker issuer that does not exist",
             &[broker("issuer", json!("octa"))],
             "spec.tokenBroker.issuer",
-            "there is no issuer named 'octa': write the name of one of the issuers",
+            "there is no issuer named 'octa': write the name of one of the issuers, not its url",
             &[broker("issuer", json!("okta"))],
         ),
         case(

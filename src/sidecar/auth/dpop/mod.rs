@@ -80,7 +80,7 @@ impl Dpop {
 
     /// Whether any issuer's bound tokens are taken.
     fn is_offered(&self) -> bool {
-        self.terms.iter().any(|terms| terms.mode != DpopMode::Off)
+        self.terms.iter().any(|terms| terms.mode != DpopMode::Refuse)
     }
 
     /// What is refused whatever the token is, so that judging it costs nobody anything.
@@ -96,9 +96,9 @@ impl Dpop {
         let terms = self.terms.iter().find(|terms| *terms.issuer == *identity.issuer).ok_or(Fault::NotTaken);
         let terms = terms.map_err(Fault::rejection)?;
         match (sent.scheme, identity.bound_to, terms.mode) {
-            (Scheme::Bearer, None, DpopMode::Off | DpopMode::Accept) => Ok(None),
+            (Scheme::Bearer, None, DpopMode::Refuse | DpopMode::Accept) => Ok(None),
             (Scheme::Bearer, None, DpopMode::Require) => Err(Fault::BoundOnly.rejection()),
-            (_, Some(_), DpopMode::Off) => Err(Fault::NotTaken.rejection()),
+            (_, Some(_), DpopMode::Refuse) => Err(Fault::NotTaken.rejection()),
             (Scheme::Bearer, Some(_), DpopMode::Accept | DpopMode::Require) => Err(Fault::SentAsBearer.rejection()),
             (Scheme::Dpop, None, _) => Err(Fault::NotBound.rejection()),
             (Scheme::Dpop, Some(key), DpopMode::Accept | DpopMode::Require) => self.check_proof(terms, &key, sent),
@@ -134,7 +134,7 @@ impl Dpop {
     }
 
     fn check_nonce(&self, proof: &Proof<'_>, terms: &Terms, now: SystemTime) -> Result<Option<HeaderValue>, Rejection> {
-        if terms.nonce == DpopNonce::Off {
+        if terms.nonce == DpopNonce::None {
             return Ok(None);
         }
         let worth = proof.nonce.as_deref().map_or(Freshness::Unknown, |nonce| self.nonces.judge(nonce, now));

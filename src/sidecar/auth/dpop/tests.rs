@@ -217,10 +217,10 @@ fn the_scheme_must_fit_the_token_and_the_issuers_setting() {
     let key = KeyPair::shared(Algorithm::Es256);
     let proof = good().text();
     for (mode, scheme, bound, expected) in [
-        (DpopMode::Off, Scheme::Bearer, false, None),
-        (DpopMode::Off, Scheme::Bearer, true, Some(Fault::NotTaken)),
-        (DpopMode::Off, Scheme::Dpop, false, Some(Fault::NotBound)),
-        (DpopMode::Off, Scheme::Dpop, true, Some(Fault::NotTaken)),
+        (DpopMode::Refuse, Scheme::Bearer, false, None),
+        (DpopMode::Refuse, Scheme::Bearer, true, Some(Fault::NotTaken)),
+        (DpopMode::Refuse, Scheme::Dpop, false, Some(Fault::NotBound)),
+        (DpopMode::Refuse, Scheme::Dpop, true, Some(Fault::NotTaken)),
         (DpopMode::Accept, Scheme::Bearer, false, None),
         (DpopMode::Accept, Scheme::Bearer, true, Some(Fault::SentAsBearer)),
         (DpopMode::Accept, Scheme::Dpop, false, Some(Fault::NotBound)),
@@ -238,7 +238,7 @@ fn the_scheme_must_fit_the_token_and_the_issuers_setting() {
 
 #[test]
 fn where_nobodys_bound_tokens_are_taken_the_scheme_is_refused_before_the_token_is_judged() {
-    for (mode, refused) in [(DpopMode::Off, true), (DpopMode::Accept, false), (DpopMode::Require, false)] {
+    for (mode, refused) in [(DpopMode::Refuse, true), (DpopMode::Accept, false), (DpopMode::Require, false)] {
         let dpop = dpop(|issuer| issuer.dpop = mode);
         assert_eq!(dpop.check_scheme(Scheme::Dpop).is_err(), refused, "{mode:?}");
         assert_eq!(dpop.check_scheme(Scheme::Bearer), Ok(()), "{mode:?}");
