@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 
+use crate::claim_headers::WrittenClaims;
 use crate::jose::Object;
 
 /// The outcome of a successful check. Many are remembered at a time, so each fact is held once: as the header value that
@@ -88,7 +89,8 @@ impl Identity {
     /// Of the issuer `okta`, without any fact.
     pub(crate) fn blank() -> Self {
         let issuer = HeaderValue::from_static("https://acme.okta.test/oauth2/default");
-        let headers = IdentityHeaders { subject: None, client_id: None, scopes: None, issuer };
+        let headers =
+            IdentityHeaders { subject: None, client_id: None, scopes: None, issuer, claims: WrittenClaims::default() };
         Self { issuer: "okta".into(), expires_at: 0, bound_to: None, claims: None, headers, unasked: false }
     }
 
@@ -112,6 +114,8 @@ pub struct IdentityHeaders {
     pub scopes: Option<HeaderValue>,
     /// Always there.
     pub issuer: HeaderValue,
+    /// The claims that the policy hands on.
+    pub claims: WrittenClaims,
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ pub mod access_log;
 mod admin;
 pub mod auth;
 pub mod broker;
+pub mod claim_headers;
 pub mod external;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod grpc;
+mod header_names;
 pub mod identity;
 pub mod idp;
 mod jose;

@@ -1,12 +1,15 @@
 //! From the configuration file's bytes to a policy that can be enforced, or one plain error. What makes no sense is
 //! refused here, before any port is bound; nothing is guessed and nothing is enforced in part.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use reqwest::Url;
 use tollgate_contract::{
     BrokerConfig, DpopMode, IssuerConfig, OnOutage, PolicyHash, SidecarConfig, ValidationMode, names,
 };
 
+use crate::claim_headers::ClaimHeaders;
 use crate::external::ExternalUrls;
 use crate::idp::is_org_server;
 use crate::path::CleanPath;
@@ -30,6 +33,8 @@ pub struct Policy {
     pub external_urls: ExternalUrls,
     /// Whose `X-Forwarded-For` says who the caller is.
     pub trusted_proxies: Vec<IpNet>,
+    /// The claims that the app gets as headers.
+    pub(crate) claim_headers: Arc<ClaimHeaders>,
 }
 
 /// Why a configuration is refused.
@@ -83,6 +88,14 @@ pub enum PolicyError {
     /// A number that means nothing.
     #[error("of answered requests one in {0} is to be logged; at least 1 is needed")]
     AccessLog(u32),
+    /// A claim's header.
+    #[error("claim header {header:?} {problem}")]
+    ClaimHeader {
+        /// Its name.
+        header: String,
+        /// What is wrong, as the end of a sentence.
+        problem: &'static str,
+    },
     /// The app's port would lead back to us, or nowhere.
     #[error("upstream port {0} is the sidecar's own or none")]
     UpstreamPort(u16),
@@ -112,7 +125,10 @@ impl Policy {
         if [0, names::PROXY_PORT, names::ADMIN_PORT, names::LOOPBACK_BROKER_PORT].contains(&port) {
             return Err(PolicyError::UpstreamPort(port));
         }
+        let claim_headers = ClaimHeaders::new(&config.upstream.claim_headers)
+            .map_err(|(header, problem)| PolicyError::ClaimHeader { header, problem })?;
         Ok(Self {
+            claim_headers: Arc::new(claim_headers),
             external_urls: external_urls(&config)?,
             trusted_proxies: config.trusted_proxies.iter().map(|range| proxy_range(range)).collect::<Result<_, _>>()?,
             routes: RouteTable::new(&config.routes, config.default_access, config.paths.case_sensitive)?,
@@ -299,7 +315,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_a_sentence() {
         type Change = fn(&mut Value);
-        let table: [(Change, &str); 37] = [
+        let table: [(Change, &str); 39] = [
             (|c| c["name"] = json!("a\"b"), "no DNS label"),
             (|c| c["namespace"] = json!(""), "no DNS label"),
             (|c| c["issuers"] = json!([]), "0 issuers"),
@@ -343,6 +359,14 @@ mod tests {
             (|c| c["issuers"][0]["dpop"] = json!("Accept"), "for which external URLs are needed"),
             (|c| c["upstream"]["port"] = json!(0), "upstream port 0"),
             (|c| c["upstream"]["port"] = json!(8480), "upstream port 8480"),
+            (
+                |c| c["upstream"]["claimHeaders"] = json!([{"claim": ["sub"], "header": "connection"}]),
+                "claim header \"connection\" means something else",
+            ),
+            (
+                |c| c["upstream"]["claimHeaders"] = json!([{"claim": ["sub"], "header": "x-tollgate-user"}]),
+                "claim header \"x-tollgate-user\" starts with x-tollgate-",
+            ),
             (|c| c["upstream"]["port"] = json!(8481), "upstream port 8481"),
             (|c| c["routes"][0]["path"] = json!({"exact": "docs"}), "routes make no sense"),
             (|c| c["routes"][0]["issuers"] = json!(["okta"]), "routes make no sense"),

@@ -28,7 +28,7 @@ use crate::metrics::ProxyMetrics;
 use crate::policy::{Policy, PolicyError};
 use crate::protected_resource::ProtectedResource;
 use crate::proxy::listening::Listening;
-use crate::proxy::{Dialer, Proxy, UpstreamError};
+use crate::proxy::{Dialer, HeaderRules, Proxy, UpstreamError};
 use crate::rescue::Rescue;
 use crate::server::{self, Connections, Drain, Gate, Observer, Shared};
 
@@ -149,7 +149,8 @@ impl Sidecar {
         let issuers = Issuers::start(&policy.config, surroundings, &idp_metrics, &background)?;
         let dpop = Dpop::new(&policy.config.issuers, &policy.external_urls, options.limits.dpop_proofs);
         let (keep_claims, auth_metrics) = (policy.routes.reads_claims(), AuthMetrics::register(&mut registry));
-        let authenticator = Authenticator::new(Arc::clone(&issuers), dpop, keep_claims, auth_metrics);
+        let claim_headers = Arc::clone(&policy.claim_headers);
+        let authenticator = Authenticator::new(Arc::clone(&issuers), dpop, keep_claims, claim_headers, auth_metrics);
         let broker_metrics = BrokerMetrics::register(&mut registry);
         let broker = policy.config.token_broker.as_ref();
         let broker = broker.map(|broker| Broker::new(broker, &issuers, broker_metrics)).transpose()?;
@@ -173,6 +174,7 @@ impl Sidecar {
         let shared = Arc::new(Shared {
             fallback_host: HeaderValue::from_str(&dialer.address().to_string())
                 .unwrap_or(HeaderValue::from_static("localhost")),
+            headers: HeaderRules::new(&policy.claim_headers, policy.config.upstream.authorization),
             resource: ProtectedResource::new(&policy.config, &policy.external_urls),
             policy,
             rescue,

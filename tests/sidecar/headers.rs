@@ -151,3 +151,109 @@ async fn headers_over_the_limit_are_refused_with_the_reason() {
     assert_eq!(head.status(), 431);
     assert_eq!(app.arrived().len(), 1);
 }
+
+/// The items API with claims handed on.
+fn with_claims(app: u16, issuer: &FakeIssuer) -> serde_json::Value {
+    let mut config = items(app, issuer);
+    config["upstream"]["claimHeaders"] = json!([
+        {"claim": ["email"], "header": "x-user"},
+        {"claim": ["org", "team"], "header": "x-team-id"},
+        {"claim": ["groups"], "header": "x-groups"},
+        {"claim": ["roles"], "header": "x-roles", "arrays": "Comma"},
+        {"claim": ["level"], "header": "x-level"},
+    ]);
+    config
+}
+
+#[tokio::test]
+async fn claims_reach_the_app_as_headers_that_nobody_else_can_set() {
+    let issuer = FakeIssuer::start().await;
+    let app = Upstream::start(|_| ok("")).await;
+    let scene = Scene::ready(&with_claims(app.port(), &issuer)).await;
+    let token = issuer
+        .token()
+        .claim("scp", json!(["items"]))
+        .claim("email", json!("ada@example.test"))
+        .claim("org", json!({"team": 7}))
+        .claim("groups", json!(["J\u{f6}rgs", "ops"]))
+        .claim("roles", json!(["reader", "writer"]))
+        .signed();
+    let authorization = format!("authorization: Bearer {token}");
+    let spoofed = ["X-User: evil", "x_user: evil", "X.Team_Id: evil", "x-level: evil", "connection: x-user, x-groups"];
+    for _ in 0..2 {
+        let (head, _) = scene.get("/items", &[&spoofed[..], &[&authorization]].concat()).await;
+        assert_eq!(head.status(), 200);
+        let head = app.last().head;
+        assert!(!head.as_str().contains("evil"), "{}", head.as_str());
+        assert_eq!(head.header("x-user"), Some("ada@example.test"));
+        assert_eq!(head.header("x-team-id"), Some("7"));
+        assert_eq!(head.header("x-groups"), Some(r#"["J\u00f6rgs","ops"]"#));
+        assert_eq!(head.header("x-roles"), Some("reader,writer"));
+        assert_eq!(head.header("x-level"), None, "the token has no such claim");
+    }
+    // On a public route there is no identity, and no way to pretend one.
+    scene.get("/docs", &[&spoofed[..], &[&authorization]].concat()).await;
+    let head = app.last().head;
+    assert_eq!(head.target(), "/docs");
+    for name in ["x-user", "x-team-id", "x-groups", "x-roles", "x-level", "x_user"] {
+        assert_eq!(head.header(name), None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_fits_into_no_header_is_refused_where_a_token_counts() {
+    let issuer = FakeIssuer::start().await;
+    let app = Upstream::start(|_| ok("")).await;
+    let scene = Scene::ready(&with_claims(app.port(), &issuer)).await;
+    for (claim, value) in [
+        ("email", json!("ada\r\nx-level: 9")),
+        ("email", json!("J\u{f6}rg")),
+        ("email", json!({"a": 1})),
+        ("roles", json!(["a,b"])),
+    ] {
+        let token = issuer.token().claim("scp", json!(["items"])).claim(claim, value.clone()).signed();
+        let authorization = format!("authorization: Bearer {token}");
+        for _ in 0..2 {
+            let (head, body) = scene.get("/items", &[&authorization]).await;
+            assert_eq!((head.status(), crate::scene::reason(&body).as_str()), (403, "claims_denied"), "{value}");
+        }
+        assert_eq!(scene.get("/docs", &[&authorization]).await.0.status(), 200);
+    }
+    assert!(app.arrived().iter().all(|request| request.head.target() == "/docs"));
+}
+
+#[tokio::test]
+async fn the_app_gets_no_credentials_where_they_are_stripped() {
+    let issuer = FakeIssuer::start().await;
+    let app = Upstream::start(|_| ok("")).await;
+    let mut config = items(app.port(), &issuer);
+    config["upstream"]["authorization"] = json!("Strip");
+    let scene = Scene::ready(&config).await;
+    let token = issuer.token().claim("scp", json!(["items"])).signed();
+    let authorization = format!("Authorization: Bearer {token}");
+    for target in ["/items", "/docs"] {
+        let (head, _) = scene.get(target, &[&authorization, "DPoP: proof", "cookie: a=b"]).await;
+        assert_eq!(head.status(), 200, "{target}");
+        let head = app.last().head;
+        assert_eq!((head.target(), head.header("authorization"), head.header("dpop")), (target, None, None));
+        assert_eq!(head.header("cookie"), Some("a=b"));
+    }
+    // The challenge still knows what was tried.
+    let poor = issuer.token().claim("scp", json!(["other"])).signed();
+    let (head, _) = scene.get("/items", &[&format!("authorization: Bearer {poor}")]).await;
+    assert!(head.header("www-authenticate").is_some_and(|challenge| challenge.contains("insufficient_scope")));
+}
+
+#[tokio::test]
+async fn a_malformed_trace_context_ends_here() {
+    let app = Upstream::start(|_| ok("")).await;
+    let scene = Scene::start(&public(app.port())).await;
+    let sound = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    scene.get("/", &[sound, "tracestate: a=1", "tracestate: b=2"]).await;
+    assert_eq!(app.last().head.all("tracestate"), ["a=1", "b=2"]);
+    for malformed in [&["traceparent: 00-zz-00f067aa0ba902b7-01"][..], &[sound, sound]] {
+        scene.get("/", &[malformed, &["tracestate: a=1"]].concat()).await;
+        let head = app.last().head;
+        assert!(!head.as_str().contains("trace"), "{}", head.as_str());
+    }
+}

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tollgate_contract::TokenProfile;
 
 use super::credentials::LONGEST_TOKEN;
+use crate::claim_headers::{ClaimHeaders, WrittenClaims};
 use crate::identity::{Identity, IdentityHeaders, Scopes, Thumbprint};
 use crate::jose::Object;
 use crate::reason::Reason;
@@ -36,8 +37,17 @@ pub(crate) struct Rules<'a> {
     pub(crate) own_client: Option<String>,
     /// Whether the issuer's access tokens carry Okta's `jti` form.
     pub(crate) okta: bool,
-    /// Whether some route has a rule on claims, so that they are kept with the identity.
-    pub(crate) keep_claims: bool,
+    /// What is kept of the claims with the identity.
+    pub(crate) kept: &'a Kept,
+}
+
+/// What is kept of a token's claims for the requests that it comes with.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// All of them: some route has a rule on claims.
+    pub(crate) whole: bool,
+    /// Those that the app gets as headers.
+    pub(crate) headers: Arc<ClaimHeaders>,
 }
 
 /// The claims of a token or the members of an introspection answer.
@@ -53,6 +63,7 @@ pub(crate) struct Facts {
     expires_at: u64,
     bound_to: Option<Thumbprint>,
     claims: Option<Arc<Object>>,
+    written: WrittenClaims,
 }
 
 type Judgement<T> = Result<T, Rejection>;
@@ -214,7 +225,8 @@ impl Claims {
             // Whole seconds; a negative or endless time has been refused before.
             expires_at: expires_at as u64,
             bound_to: self.confirmation()?,
-            claims: rules.keep_claims.then(|| Arc::clone(&self.0)),
+            claims: rules.kept.whole.then(|| Arc::clone(&self.0)),
+            written: rules.kept.headers.write(&self.0),
         })
     }
 
@@ -266,7 +278,7 @@ impl Claims {
 impl Facts {
     /// The identity for requests; refused when a value could not stand in a header unchanged.
     pub(crate) fn into_identity(self, issuer: &Arc<str>, issuer_header: &HeaderValue) -> Judgement<Identity> {
-        let Self { subject, client_id, scopes, expires_at, bound_to, claims } = self;
+        let Self { subject, client_id, scopes, expires_at, bound_to, claims, written } = self;
         let words: Vec<&str> = scopes.iter().collect();
         if words.iter().any(|word| word.contains(' ')) {
             return Err(malformed("A scope of the token holds a space."));
@@ -276,7 +288,7 @@ impl Facts {
         let subject = subject.as_deref().map(header).transpose()?;
         let client_id = if same { subject.clone() } else { client_id.as_deref().map(header).transpose()? };
         let scopes = if words.is_empty() { None } else { Some(header(&words.join(" "))?) };
-        let headers = IdentityHeaders { subject, client_id, scopes, issuer: issuer_header.clone() };
+        let headers = IdentityHeaders { subject, client_id, scopes, issuer: issuer_header.clone(), claims: written };
         Ok(Identity { issuer: Arc::clone(issuer), expires_at, bound_to, claims, headers, unasked: false })
     }
 }

@@ -127,7 +127,7 @@ impl DecisionCache {
 /// What is not shared with other verdicts.
 fn bytes_of_headers(headers: &IdentityHeaders) -> u64 {
     let own = [&headers.subject, &headers.client_id, &headers.scopes];
-    own.into_iter().flatten().map(|value| value.len() as u64).sum()
+    own.into_iter().flatten().map(|value| value.len() as u64).sum::<u64>() + headers.claims.bytes()
 }
 
 /// About what an object's members take in memory: names, values, and the tree's nodes.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tollgate_contract::{DpopMode, IssuerConfig, TokenProfile};
 
 use super::Presented;
-use super::claims::{Claims, Rules};
+use super::claims::{Claims, Kept, Rules};
 use super::credentials::{Credentials, Scheme};
 use super::dpop::{Dpop, Sent};
 use super::jwt::{Jws, Shape};
@@ -99,6 +99,7 @@ pub fn claims(data: &[u8]) {
         assert_eq!(anew.as_ref(), Some(&members), "it reads differently when it is written");
     }
     let audiences = [AUDIENCE.to_owned()];
+    let kept = Kept { whole: true, ..Kept::default() };
     for (profile, okta) in [(TokenProfile::Okta, true), (TokenProfile::Rfc9068, false)] {
         let rules = Rules {
             audiences: &audiences,
@@ -107,7 +108,7 @@ pub fn claims(data: &[u8]) {
             profile,
             own_client: Some("own".into()),
             okta,
-            keep_claims: true,
+            kept: &kept,
         };
         let claims = Claims::new(members.clone());
         let certainly_bad = claims.refuse_certainly_bad(&rules, now()).is_err();

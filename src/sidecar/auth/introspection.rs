@@ -10,7 +10,7 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 use tollgate_contract::OnOutage;
 
-use super::claims::Claims;
+use super::claims::{Claims, Kept};
 use super::decision_cache::{Decision, DecisionCache};
 use super::metrics::AuthMetrics;
 use super::{Asked, rules};
@@ -83,8 +83,8 @@ struct Question {
     arrival: Instant,
     /// Who is asking, as far as the network says.
     from: IpAddr,
-    /// Whether the answer's members are kept with the identity.
-    keep_claims: bool,
+    /// What is kept of the answer's members with the identity.
+    kept: Arc<Kept>,
 }
 
 impl Introspector {
@@ -106,12 +106,13 @@ impl Introspector {
         asked: Asked<'_>,
         known: Known,
     ) -> Result<Arc<Identity>, Rejection> {
-        let Asked { token, digest, now, arrival, from, keep_claims } = asked;
+        let Asked { token, digest, now, arrival, from, kept } = asked;
         let work = || {
             let shared = Arc::clone(&self.shared);
             let earlier = shared.decisions.earlier(&digest, now);
             let (issuer, token) = (Arc::clone(issuer), token.to_owned());
-            let question = Question { issuer, token, digest, known, earlier, now, arrival, from, keep_claims };
+            let question =
+                Question { issuer, token, digest, known, earlier, now, arrival, from, kept: Arc::clone(kept) };
             async move { shared.ask(question).await }
         };
         self.flights.run(digest, work).await
@@ -243,7 +244,7 @@ fn unanswered_for(issuer: &Issuer) -> Duration {
 
 /// What the issuer's answer is worth: the members of an active one, or none.
 fn judge(question: &Question, answer: Option<Object>) -> Result<Decision, Rejection> {
-    let Question { issuer, known, now, keep_claims, .. } = question;
+    let Question { issuer, known, now, kept, .. } = question;
     let Some(members) = answer else {
         return Err(Rejection::new(Reason::Inactive, "The authorization server says that the token is not active."));
     };
@@ -251,7 +252,7 @@ fn judge(question: &Question, answer: Option<Object>) -> Result<Decision, Reject
         Known::Nothing { bound_to } => *bound_to,
         Known::Sound { identity, .. } => identity.bound_to,
     };
-    let facts = Claims::new(members).judge_answer(issuer.url(), bound_to, &rules(issuer, *keep_claims), *now)?;
+    let facts = Claims::new(members).judge_answer(issuer.url(), bound_to, &rules(issuer, kept), *now)?;
     let answered = Arc::new(facts.into_identity(issuer.shared_name(), issuer.url_header())?);
     let fresh_until = *now + issuer.introspection_cache();
     // Never past the token's expiry, by the answer as well as by its own claims.

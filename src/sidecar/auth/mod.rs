@@ -24,12 +24,13 @@ pub use self::credentials::Scheme;
 pub use self::dpop::Dpop;
 pub use self::metrics::AuthMetrics;
 
-use self::claims::Rules;
+use self::claims::{Kept, Rules};
 use self::credentials::Credentials;
 use self::decision_cache::{Decision, DecisionCache};
 use self::dpop::Sent;
 use self::introspection::{Introspector, Known, expiry};
 use self::jwt::{Jws, Shape};
+use crate::claim_headers::ClaimHeaders;
 use crate::identity::Identity;
 use crate::idp::{Issuer, Issuers, Key, KeySet, Missing, TokenDigest};
 use crate::jose::Algorithm;
@@ -42,7 +43,7 @@ pub struct Authenticator {
     decisions: Arc<DecisionCache>,
     introspector: Introspector,
     dpop: Dpop,
-    keep_claims: bool,
+    kept: Arc<Kept>,
     metrics: AuthMetrics,
 }
 
@@ -80,8 +81,8 @@ struct Asked<'a> {
     arrival: Instant,
     /// Who is asking, as far as the network says.
     from: IpAddr,
-    /// Whether its claims are kept with the identity.
-    keep_claims: bool,
+    /// What is kept of its claims with the identity.
+    kept: &'a Arc<Kept>,
 }
 
 /// A token that is good under its issuer's key.
@@ -91,12 +92,20 @@ struct Sound {
 }
 
 impl Authenticator {
-    /// Judges tokens of these issuers. `keep_claims` is for policies with rules on claims; it costs their memory.
+    /// Judges tokens of these issuers. `keep_claims` is for policies with rules on claims; it costs their memory, and
+    /// `claim_headers` that of the headers.
     #[must_use]
-    pub fn new(issuers: Arc<Issuers>, dpop: Dpop, keep_claims: bool, metrics: AuthMetrics) -> Self {
+    pub(crate) fn new(
+        issuers: Arc<Issuers>,
+        dpop: Dpop,
+        keep_claims: bool,
+        claim_headers: Arc<ClaimHeaders>,
+        metrics: AuthMetrics,
+    ) -> Self {
+        let kept = Arc::new(Kept { whole: keep_claims, headers: claim_headers });
         let decisions = Arc::new(DecisionCache::new());
         let introspector = Introspector::new(Arc::clone(&decisions), metrics.clone());
-        Self { issuers, decisions, introspector, dpop, keep_claims, metrics }
+        Self { issuers, decisions, introspector, dpop, kept, metrics }
     }
 
     /// Whom the request's token speaks for, if it came from whom it is bound to.
@@ -116,7 +125,7 @@ impl Authenticator {
             self.metrics.cache_misses.inc();
             // Boxed: the way through the caches stays small, and only this one is long.
             let (arrival, from) = (Instant::now(), presented.from);
-            Box::pin(self.judge(Asked { token, digest, now, arrival, from, keep_claims: self.keep_claims })).await?
+            Box::pin(self.judge(Asked { token, digest, now, arrival, from, kept: &self.kept })).await?
         };
         // A remembered verdict says nothing about who sends the token this time.
         let dpop_nonce = self.dpop.check(&identity, &Sent { scheme, token: digest, presented, now })?;
@@ -206,7 +215,7 @@ impl Authenticator {
 /// keys.
 async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Sound, Rejection> {
     let algorithm = jws.check_header(issuer.algorithms(), issuer.token_profile())?;
-    let facts = jws.claims.judge_token(&rules(issuer, asked.keep_claims), asked.now)?;
+    let facts = jws.claims.judge_token(&rules(issuer, asked.kept), asked.now)?;
     let identity = facts.into_identity(issuer.shared_name(), issuer.url_header())?;
     let set = issuer.keys().holding(jws.kid(), asked.arrival).await.map_err(|missing| no_key(&missing))?;
     let key = match signer(&set, jws, algorithm) {
@@ -219,7 +228,7 @@ async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Resu
 /// What can be said of a token whose issuer alone judges it: refused when certainly bad, sound when all checks out with
 /// a key that is known already, else nothing.
 async fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Known, Rejection> {
-    let rules = rules(issuer, asked.keep_claims);
+    let rules = rules(issuer, asked.kept);
     jws.check_type(issuer.token_profile())?;
     jws.claims.refuse_certainly_bad(&rules, asked.now)?;
     let unverified = Known::Nothing { bound_to: jws.claims.confirmation()? };
@@ -256,7 +265,7 @@ async fn signer_in_newer_set(
 }
 
 /// What the policy wants of an issuer's tokens.
-fn rules(issuer: &Issuer, keep_claims: bool) -> Rules<'_> {
+fn rules<'a>(issuer: &'a Issuer, kept: &'a Kept) -> Rules<'a> {
     Rules {
         audiences: issuer.audiences(),
         clock_skew: issuer.clock_skew(),
@@ -264,7 +273,7 @@ fn rules(issuer: &Issuer, keep_claims: bool) -> Rules<'_> {
         profile: issuer.token_profile(),
         own_client: issuer.own_client_id(),
         okta: issuer.mints_okta_tokens(),
-        keep_claims,
+        kept,
     }
 }
 

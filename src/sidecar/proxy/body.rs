@@ -218,7 +218,7 @@ impl Drop for Download {
 fn clean_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            headers::for_trailers(&mut trailers);
+            headers::for_trailers(&mut trailers, None);
             Frame::trailers(trailers)
         }
         Err(data) => data,

@@ -1,15 +1,22 @@
 //! Decides which headers cross the proxy and what is added. Pure. Headers named by `Connection` go first, then those of
 //! the hop, then every spelling of ours; only then ours are set, so that nobody but us can have set them.
 
+use std::sync::Arc;
+
 use http::header::{self, Entry, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use rand::Rng;
+use tollgate_contract::AuthorizationHeader;
 
+use super::trace_context;
+use crate::claim_headers::{ClaimHeaders, WrittenClaims};
+use crate::header_names::{is_hop_by_hop, is_meaningful, is_untrusted, resembles};
 use crate::identity::IdentityHeaders;
 
 /// Enough for every app's correlation id, too short to be a burden in logs.
 const MAX_REQUEST_ID: usize = 64;
 
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -18,36 +25,6 @@ const X_TOLLGATE_SUBJECT: HeaderName = HeaderName::from_static("x-tollgate-subje
 const X_TOLLGATE_CLIENT_ID: HeaderName = HeaderName::from_static("x-tollgate-client-id");
 const X_TOLLGATE_SCOPES: HeaderName = HeaderName::from_static("x-tollgate-scopes");
 const X_TOLLGATE_ISSUER: HeaderName = HeaderName::from_static("x-tollgate-issuer");
-
-/// Only we set what starts with this.
-const OURS: &str = tollgate_contract::names::IDENTITY_HEADER_PREFIX;
-
-/// Names that mean something to us or to the app's framework. CGI-like interfaces (WSGI, PHP, Rack) read `_` and `-` as
-/// one, so another spelling of these would count as the header itself.
-const MEANINGFUL: [&str; 18] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "content-type",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "x-request-id",
-    "traceparent",
-];
-
-/// Make some frameworks serve another method or path than the one that was judged.
-const OVERRIDES: [&str; 5] =
-    ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
 
 /// How the caller is connected, with header values made once a connection.
 #[derive(Debug, Clone)]
@@ -81,20 +58,59 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
-/// Makes a request's headers what the app may see. `host` is the authority that the caller asked for, `read` what rules
-/// turn on: it comes in no second spelling.
+/// What a policy says of the headers that the app gets.
+#[derive(Debug, Clone)]
+pub(crate) struct HeaderRules {
+    /// None where no claim is handed on.
+    claims: Option<Arc<ClaimHeaders>>,
+    strips_credentials: bool,
+}
+
+impl HeaderRules {
+    pub(crate) fn new(claims: &Arc<ClaimHeaders>, authorization: AuthorizationHeader) -> Self {
+        let claims = claims.names().next().is_some().then(|| Arc::clone(claims));
+        Self { claims, strips_credentials: authorization == AuthorizationHeader::Strip }
+    }
+
+    /// Whether we alone set it, because of the policy.
+    fn keeps_for_us(&self, name: &str) -> bool {
+        self.claims.as_ref().is_some_and(|claims| claims.names().any(|ours| resembles(name, ours.as_str())))
+    }
+
+    /// Takes away what the caller proved itself with, where the app is not to have it. Refusals look at it, so this comes
+    /// after the last of them.
+    pub(crate) fn strip_credentials(&self, headers: &mut HeaderMap) {
+        if self.strips_credentials {
+            headers.remove(header::AUTHORIZATION);
+            headers.remove(DPOP);
+        }
+    }
+}
+
+/// What the app is told beside what the caller said.
+pub(crate) struct Told<'a> {
+    /// The authority that the caller asked for.
+    pub(crate) host: HeaderValue,
+    pub(crate) peer: &'a Peer,
+    pub(crate) request_id: &'a HeaderValue,
+    pub(crate) identity: Option<&'a IdentityHeaders>,
+}
+
+/// Makes a request's headers what the app may see. `read` is what rules turn on: it comes in no second spelling.
 pub(crate) fn for_app<'r>(
     headers: &mut HeaderMap,
-    host: HeaderValue,
-    peer: &Peer,
-    request_id: &HeaderValue,
-    identity: Option<&IdentityHeaders>,
+    told: Told<'_>,
+    rules: &HeaderRules,
     read: &(impl Iterator<Item = &'r HeaderName> + Clone),
 ) {
+    let Told { host, peer, request_id, identity } = told;
     let is_misspelt = |name: &str| read.clone().any(|read| name != read && resembles(name, read.as_str()));
+    let is_unwanted =
+        |name: &str| is_hop_by_hop(name) || is_untrusted(name) || is_misspelt(name) || rules.keeps_for_us(name);
     let wants_trailers = headers.get_all(header::TE).iter().any(|te| lists(te, "trailers"));
     remove_named_by_connection(headers);
-    remove_where(headers, |name| is_hop_by_hop(name) || is_untrusted(name) || is_misspelt(name));
+    remove_where(headers, is_unwanted);
+    trace_context::sanitize(headers);
     // At once what the lines below add, so that the map grows once.
     headers.reserve(10);
     if wants_trailers {
@@ -113,7 +129,7 @@ pub(crate) fn for_app<'r>(
     }
     headers.insert(header::HOST, host);
     headers.insert(X_REQUEST_ID, request_id.clone());
-    if let Some(IdentityHeaders { subject, client_id, scopes, issuer }) = identity {
+    if let Some(IdentityHeaders { subject, client_id, scopes, issuer, claims }) = identity {
         headers.insert(X_TOLLGATE_ISSUER, issuer.clone());
         for (name, value) in
             [(X_TOLLGATE_SUBJECT, subject), (X_TOLLGATE_CLIENT_ID, client_id), (X_TOLLGATE_SCOPES, scopes)]
@@ -121,6 +137,9 @@ pub(crate) fn for_app<'r>(
             if let Some(value) = value {
                 headers.insert(name, value.clone());
             }
+        }
+        if let WrittenClaims::Headers(claims) = claims {
+            headers.extend(claims.iter().cloned());
         }
     }
 }
@@ -138,9 +157,11 @@ pub(crate) fn mark(headers: &mut HeaderMap, request_id: &HeaderValue) {
 }
 
 /// Trailers may carry what only the end of a body can tell, nothing that headers decide (RFC 9110 section 6.5.1).
-pub(crate) fn for_trailers(trailers: &mut HeaderMap) {
+/// `rules` are for a request's.
+pub(crate) fn for_trailers(trailers: &mut HeaderMap, rules: Option<&HeaderRules>) {
     remove_named_by_connection(trailers);
-    remove_where(trailers, |name| is_hop_by_hop(name) || is_untrusted(name) || MEANINGFUL.contains(&name));
+    let is_ours = |name: &str| rules.is_some_and(|rules| rules.keeps_for_us(name));
+    remove_where(trailers, |name| is_hop_by_hop(name) || is_untrusted(name) || is_meaningful(name) || is_ours(name));
 }
 
 /// RFC 9110 section 7.6.1: what `Connection` names is for this hop alone, whatever it is.
@@ -162,50 +183,12 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
     headers.remove(header::CONNECTION);
 }
 
-/// `Expect` ends here too: we say 100 when we begin to read the body. `Upgrade` is dropped.
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "expect"
-            | "http2-settings"
-            | "keep-alive"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-    )
-}
-
-/// What a caller must not be able to say to the app.
-fn is_untrusted(name: &str) -> bool {
-    let resembles_any = |known: &[&str]| known.iter().any(|known| resembles(name, known));
-    is_ours(name)
-        || OVERRIDES.contains(&name)
-        || (is_odd(name) && (resembles_any(&MEANINGFUL) || resembles_any(&OVERRIDES)))
-}
-
 /// Removes by name; allocates only where there is something to remove.
 fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     let found: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
     for name in found {
         headers.remove(name);
     }
-}
-
-fn is_ours(name: &str) -> bool {
-    name.len() >= OURS.len() && name.starts_with('x') && resembles(&name[..OURS.len()], OURS)
-}
-
-/// Holds a character other than letters, digits and `-`.
-fn is_odd(name: &str) -> bool {
-    name.bytes().any(|byte| !(byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'))
-}
-
-/// Whether two lower-case names are the same when every character that is no letter or digit counts as `-`.
-fn resembles(name: &str, known: &str) -> bool {
-    let is_mark = |byte: u8| !byte.is_ascii_alphanumeric();
-    name.len() == known.len() && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (is_mark(a) && is_mark(b)))
 }
 
 /// Appends to a comma-separated list in one line; without an earlier value nothing is allocated.
@@ -253,6 +236,8 @@ fn new_request_id() -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_contract::{ArrayForm, ClaimHeader};
+
     use super::*;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -274,9 +259,20 @@ mod tests {
     ) -> HeaderMap {
         let mut headers = map(pairs);
         let peer = Peer::new("10.0.0.7".parse().unwrap());
-        let (host, id) = (HeaderValue::from_static("api.test"), HeaderValue::from_static("id1"));
-        for_app(&mut headers, host, &peer, &id, identity, &read.iter());
+        let (host, request_id) = (HeaderValue::from_static("api.test"), &HeaderValue::from_static("id1"));
+        let told = Told { host, peer: &peer, request_id, identity };
+        for_app(&mut headers, told, &rules(&[], AuthorizationHeader::Forward), &read.iter());
         headers
+    }
+
+    fn rules(claim_headers: &[&str], authorization: AuthorizationHeader) -> HeaderRules {
+        let rule = |header: &&str| ClaimHeader {
+            claim: vec!["c".into()],
+            header: (*header).to_owned(),
+            arrays: ArrayForm::default(),
+        };
+        let claims = ClaimHeaders::new(&claim_headers.iter().map(rule).collect::<Vec<_>>()).unwrap();
+        HeaderRules::new(&Arc::new(claims), authorization)
     }
 
     #[test]
@@ -322,6 +318,49 @@ mod tests {
     }
 
     #[test]
+    fn no_spelling_of_a_claim_header_gets_through_in_headers_or_trailers() {
+        let rules = rules(&["x-user", "x-team-id"], AuthorizationHeader::Forward);
+        let given = [
+            ("X-User", "evil"),
+            ("x_user", "evil"),
+            ("x.user", "evil"),
+            ("x-team_id", "evil"),
+            ("x~team-id", "evil"),
+            ("x-users", "fine"),
+            ("xuser", "fine"),
+        ];
+        let (peer, request_id) = (Peer::new("10.0.0.7".parse().unwrap()), &HeaderValue::from_static("id1"));
+        let user = (HeaderName::from_static("x-user"), HeaderValue::from_static("ada"));
+        let identity = IdentityHeaders {
+            claims: WrittenClaims::Headers(vec![user].into()),
+            ..crate::identity::Identity::blank().headers
+        };
+        for (identity, expected) in [(None, None), (Some(&identity), Some("ada"))] {
+            let mut headers = map(&given);
+            headers.insert(header::CONNECTION, HeaderValue::from_static("x-user"));
+            let told = Told { host: HeaderValue::from_static("a"), peer: &peer, request_id, identity };
+            for_app(&mut headers, told, &rules, &[].iter());
+            assert!(!headers.values().any(|value| value == "evil"), "{headers:?}");
+            assert_eq!(headers.values().filter(|value| *value == "fine").count(), 2);
+            assert_eq!(headers.get("x-user").map(|value| value.to_str().unwrap()), expected);
+        }
+        let mut trailers = map(&given);
+        for_trailers(&mut trailers, Some(&rules));
+        assert_eq!(trailers.len(), 2, "{trailers:?}");
+        assert!(trailers.values().all(|value| value == "fine"));
+    }
+
+    #[test]
+    fn credentials_are_stripped_where_the_policy_says_so_alone() {
+        let given = [("authorization", "Bearer t"), ("authorization", "Bearer u"), ("dpop", "p"), ("accept", "a/b")];
+        for (setting, left) in [(AuthorizationHeader::Forward, 4), (AuthorizationHeader::Strip, 1)] {
+            let mut headers = map(&given);
+            rules(&[], setting).strip_credentials(&mut headers);
+            assert_eq!(headers.len(), left, "{setting:?}");
+        }
+    }
+
+    #[test]
     fn honest_odd_names_stay() {
         let headers = forwarded(&[("sec_ch_ua", "1"), ("X-Tollgates", "2"), ("X-Toll-Gate", "3")], None);
         assert_eq!(
@@ -352,6 +391,7 @@ mod tests {
             client_id: Some(HeaderValue::from_static("client1")),
             scopes: None,
             issuer: HeaderValue::from_static("https://issuer.test"),
+            claims: WrittenClaims::default(),
         };
         let headers = forwarded(
             &[
@@ -468,7 +508,7 @@ mod tests {
             ("x-checksum", "abc"),
             ("grpc-status", "0"),
         ]);
-        for_trailers(&mut trailers);
+        for_trailers(&mut trailers, None);
         let mut names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["grpc-status", "x-checksum"]);

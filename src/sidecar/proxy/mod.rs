@@ -9,6 +9,7 @@ pub(crate) mod listening;
 mod patience;
 mod pool;
 mod request;
+mod trace_context;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub(crate) use body::{BodyError, Download, Progress};
 use dial::DialError;
 pub(crate) use dial::Dialer;
 pub use dial::UpstreamError;
-pub(crate) use headers::{Peer, for_app, mark, request_id};
+pub(crate) use headers::{HeaderRules, Peer, Told, for_app, mark, request_id};
 pub(crate) use request::Outgoing;
 
 use crate::metrics::ProxyMetrics;

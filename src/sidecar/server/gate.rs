@@ -21,12 +21,13 @@ use super::h2_head;
 use super::head::{self, Refusal};
 use crate::auth::{Admission, Authenticator, Presented};
 use crate::broker::Broker;
+use crate::claim_headers::WrittenClaims;
 use crate::limits::Limits;
 use crate::metrics::Place;
 use crate::path::CleanPath;
 use crate::policy::Policy;
 use crate::protected_resource::ProtectedResource;
-use crate::proxy::{self, Peer, Proxy};
+use crate::proxy::{self, HeaderRules, Peer, Proxy, Told};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::rescue::{self, Attempt, Context, Form, Rescue};
@@ -39,6 +40,7 @@ const MAX_TOKEN_BODY: usize = 64 * 1024;
 pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) rescue: Rescue,
+    pub(crate) headers: HeaderRules,
     pub(crate) resource: ProtectedResource,
     pub(crate) authenticator: Authenticator,
     pub(crate) broker: Option<Broker>,
@@ -107,12 +109,13 @@ impl Gate {
             Some(Admission { identity, dpop_nonce }) => (Some(identity), dpop_nonce),
             None => (None, None),
         };
-        let shown = identity.as_ref().map(|identity| &identity.headers);
-        proxy::for_app(&mut parts.headers, host, peer, request_id, shown, &routes.headers_read(&verdict));
+        let told = Told { host, peer, request_id, identity: identity.as_ref().map(|identity| &identity.headers) };
+        proxy::for_app(&mut parts.headers, told, &self.shared.headers, &routes.headers_read(&verdict));
         if let Some(identity) = &identity {
             let asked = Asked { method: &parts.method, path: &path, headers: &parts.headers };
             routes.authorize(&verdict, identity, asked).map_err(|unauthorized| self.refuse(unauthorized, &parts))?;
         }
+        self.shared.headers.strip_credentials(&mut parts.headers);
         let mut response = self.forward(parts, body, request_id, flight).await?;
         if let Some(nonce) = dpop_nonce {
             response.headers_mut().insert(rescue::DPOP_NONCE, nonce);
@@ -152,6 +155,9 @@ impl Gate {
         if let Some(allow) = verdict.method_mismatch {
             let rejection = Rejection::new(Reason::MethodNotAllowed, "No route takes this method on this path.");
             return Err((rejection, Context::Allow(allow)));
+        }
+        if admission.identity.headers.claims == WrittenClaims::Unwritable {
+            return Err(plain(Reason::ClaimsDenied, "A claim that the API gets as a header does not fit into one."));
         }
         Ok(Some(admission))
     }

@@ -11,6 +11,8 @@ use crate::route::MethodSet;
 
 /// Names and values with their separators. Tokens are at most a few KiB; common servers take 8 to 64 KiB.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// As many as our HTTP/1.1 reader has room for, in HTTP/2 too; beyond, each costs more than it says.
+const MAX_HEADERS: usize = 100;
 
 /// A refusal and what its answer needs.
 pub(crate) type Refusal<'a> = (Rejection, Context<'a>);
@@ -28,6 +30,9 @@ pub(crate) fn check(parts: &Parts) -> Result<Option<&HeaderValue>, Refusal<'stat
     }
     if head_bytes(parts) > MAX_HEAD_BYTES {
         return Err((Rejection::new(Reason::HeadersTooLarge, "The headers are over 32 KiB."), Context::None));
+    }
+    if parts.headers.len() > MAX_HEADERS {
+        return Err((Rejection::new(Reason::HeadersTooLarge, "There are more than 100 headers."), Context::None));
     }
     let host = host(parts).map_err(|detail| (Rejection::new(Reason::BadRequest, detail), Context::None))?;
     if !parts.headers.get_all(header::TRANSFER_ENCODING).iter().all(is_chunked) {

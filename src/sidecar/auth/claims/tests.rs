@@ -32,7 +32,7 @@ fn rules(audiences: &[String]) -> Rules<'_> {
         profile: TokenProfile::Okta,
         own_client: Some("0oaOwn".into()),
         okta: true,
-        keep_claims: false,
+        kept: Box::leak(Box::default()),
     }
 }
 
@@ -66,6 +66,7 @@ fn oktas_claims_become_facts() {
             expires_at: NOW + 3_590,
             bound_to: None,
             claims: None,
+            written: WrittenClaims::default(),
         }
     );
 }

@@ -1,0 +1,95 @@
+//! Decides whether a caller's trace context is one (https://www.w3.org/TR/trace-context/). A sound one is passed on as it
+//! came; of a malformed one nothing is, as the standard wants, so that no app has to parse a stranger's nonsense. Pure.
+
+use http::{HeaderMap, HeaderName};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// `version "-" trace-id "-" parent-id "-" flags`.
+const LENGTH: usize = 55;
+/// What a vendor must pass on of `tracestate` (section 3.3.1.5); longer ones are dropped whole.
+const LONGEST_STATE: usize = 512;
+
+/// Removes what is malformed, and the state with it.
+pub(super) fn sanitize(headers: &mut HeaderMap) {
+    let mut parents = headers.get_all(TRACEPARENT).iter();
+    let Some(parent) = parents.next() else { return };
+    if parents.next().is_some() || !is_sound(parent.as_bytes()) {
+        headers.remove(TRACEPARENT);
+        headers.remove(TRACESTATE);
+        return;
+    }
+    let state: usize = headers.get_all(TRACESTATE).iter().map(|value| value.len() + 1).sum();
+    if state > LONGEST_STATE + 1 {
+        headers.remove(TRACESTATE);
+    }
+}
+
+/// Section 3.2. A later version may add fields, after another dash.
+fn is_sound(parent: &[u8]) -> bool {
+    let is_hex = |field: &[u8]| field.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_id = |field: &[u8]| is_hex(field) && field.iter().any(|byte| *byte != b'0');
+    let (Some(known), Some(rest)) = (parent.get(..LENGTH), parent.get(LENGTH..)) else { return false };
+    let dashes = [2, 35, 52].iter().all(|at| known[*at] == b'-');
+    let version = &known[..2];
+    let ends = rest.is_empty() || (version != b"00" && rest[0] == b'-');
+    dashes
+        && ends
+        && is_hex(version)
+        && version != b"ff"
+        && is_id(&known[3..35])
+        && is_id(&known[36..52])
+        && is_hex(&known[53..])
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const SOUND: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn left(parents: &[&str], state: &str) -> (usize, usize) {
+        let mut headers = HeaderMap::new();
+        for parent in parents {
+            headers.append(TRACEPARENT, HeaderValue::from_str(parent).unwrap());
+        }
+        headers.insert(TRACESTATE, HeaderValue::from_str(state).unwrap());
+        sanitize(&mut headers);
+        (headers.get_all(TRACEPARENT).iter().count(), headers.get_all(TRACESTATE).iter().count())
+    }
+
+    #[test]
+    fn a_sound_context_is_passed_on() {
+        let later = format!("cc{}-what-the-future-will-be-like", &SOUND[2..]);
+        for parent in [SOUND, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff", &later, &later[..55]] {
+            assert_eq!(left(&[parent], "a=1"), (1, 1), "{parent}");
+        }
+        assert_eq!(left(&[SOUND], &"a".repeat(513)), (1, 0));
+    }
+
+    #[test]
+    fn of_a_malformed_one_nothing_is() {
+        for parent in [
+            "",
+            "00",
+            &SOUND[..54],
+            &format!("{SOUND}-"),
+            &format!("{SOUND}0"),
+            &SOUND.to_uppercase(),
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "0g-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0x",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.x",
+            "not a traceparent but one that is exactly that long.....",
+        ] {
+            assert_eq!(left(&[parent], "a=1"), (0, 0), "{parent}");
+        }
+        assert_eq!(left(&[SOUND, SOUND], "a=1"), (0, 0));
+    }
+}
