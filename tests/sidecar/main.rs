@@ -25,6 +25,8 @@ mod routes;
 mod rules;
 mod scene;
 mod secrecy;
+mod sender;
 mod streaming;
+mod tls;
 mod upstream;
 mod world;
