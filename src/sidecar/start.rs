@@ -30,7 +30,7 @@ use crate::protected_resource::ProtectedResource;
 use crate::proxy::listening::Listening;
 use crate::proxy::{Dialer, HeaderRules, Proxy, UpstreamError};
 use crate::rescue::Rescue;
-use crate::server::{self, Connections, Drain, Gate, Observer, Shared, Tls};
+use crate::server::{self, Connections, Drain, Gate, Observer, Shared};
 
 /// A sidecar must leave the node's cores to the app; one worker forwards tens of thousands of requests a second.
 const MAX_DEFAULT_WORKERS: usize = 4;
@@ -160,9 +160,6 @@ impl Sidecar {
         let (proxy_addr, admin_addr) = (address(&proxy_listener)?, address(&admin_listener)?);
         let (log, log_writer) = open_log(options.access_log, policy.config.access_log, &metrics)?;
 
-        let mounts = options.limits.mounts;
-        let tls = policy.config.tls.as_ref();
-        let tls = tls.map(|tls| Tls::watch(tls, mounts, &mut registry, background.clone()));
         let drain = Drain::default();
         let admin = Admin {
             pod_uid: options.pod_uid,
@@ -170,7 +167,6 @@ impl Sidecar {
             issuers,
             registry,
             drain: drain.clone(),
-            tls: tls.clone(),
             app: Listening::watch(dialer.address(), background.clone()),
         };
         let rescue = Rescue::new(&policy);
@@ -186,7 +182,6 @@ impl Sidecar {
             broker,
             observer: Arc::new(Observer { metrics, log }),
             limits: options.limits,
-            tls,
             drain: drain.clone(),
         });
         let workers = start_workers(&proxy_listener, options.workers, &shared, &dialer, &connections)
@@ -210,9 +205,15 @@ impl Sidecar {
         self.admin_addr
     }
 
-    /// Gets ready to stop: unready, and every answer asks its caller to go elsewhere. Nothing is refused yet.
+    /// Gets ready to stop, while the app is still there: unready, and every answer asks its caller to go elsewhere; after
+    /// the lead, connections without a request end. Nothing is refused yet. Needs the runtime that it was started on.
     pub fn begin_drain(&self) {
-        self.drain.begin();
+        let idling = self.drain.begin() + self.times.lead;
+        let drain = self.drain.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep_until(idling).await;
+            drain.end_idling();
+        });
     }
 
     /// Stops: unready at once, no new connections after the lead (counted from [`Sidecar::begin_drain`] where that came

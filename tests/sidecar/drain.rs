@@ -82,6 +82,21 @@ async fn an_announced_stop_asks_callers_to_leave_and_refuses_nobody() {
 }
 
 #[tokio::test]
+async fn an_announced_stop_ends_idle_connections_and_takes_new_ones() {
+    let app = Upstream::start(|_| ok("hello")).await;
+    let lead = Duration::from_millis(300);
+    let scene = Scene::with(&public(app.port()), |options| options.drain.lead = lead).await;
+    let mut kept = Raw::connect(scene.address()).await;
+    kept.send(request("GET", "/", &[], "")).await;
+    let head = kept.head().await.expect("an answer");
+    assert_eq!((head.header("connection"), kept.exactly(5).await), (None, b"hello".to_vec()));
+    scene.sidecar.begin_drain();
+    assert!(kept.is_closed().await, "its caller would not hear of the end before the app is gone");
+    let (head, _) = scene.get("/", &[]).await;
+    assert_eq!((head.status(), head.header("connection")), (200, Some("close")), "who comes anew is served");
+}
+
+#[tokio::test]
 async fn the_lead_counts_from_the_announcement() {
     let app = Upstream::start(|_| ok("")).await;
     let lead = Duration::from_secs(2);

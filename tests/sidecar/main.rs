@@ -25,8 +25,6 @@ mod routes;
 mod rules;
 mod scene;
 mod secrecy;
-mod sender;
 mod streaming;
-mod tls;
 mod upstream;
 mod world;

@@ -452,7 +452,7 @@ pub(crate) mod tests {
         let deployment = body(Kind::Deployment);
         assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"], json!({"maxUnavailable": 0, "maxSurge": "25%"}));
         let app = &deployment["spec"]["template"]["spec"]["containers"][0];
-        assert_eq!(app["lifecycle"]["preStop"]["sleep"]["seconds"], 3);
+        assert_eq!(app["lifecycle"]["preStop"]["sleep"]["seconds"], 5);
         let sidecar = &deployment["spec"]["template"]["spec"]["initContainers"][0];
         assert_eq!(sidecar["lifecycle"]["preStop"]["exec"]["command"], json!(["/tollgate-sidecar", "drain"]));
     }

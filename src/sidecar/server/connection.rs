@@ -2,10 +2,9 @@
 //! leaves when the sidecar stops; what is asked on it is `gate`'s.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Method, Request};
@@ -14,15 +13,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::Gate;
 use super::protocol::{self, Http};
 use super::reader::Watched;
 use super::streams::Streams;
-use super::tls::{Secured, Tls};
 use crate::metrics::{Observed, Place, Protocol};
-use crate::proxy::{Peer, Sealed};
+use crate::proxy::Peer;
 use crate::reason::Reason;
 use crate::rescue;
 
@@ -36,6 +35,29 @@ struct Caller {
     peer: Peer,
 }
 
+/// Whether a request has come on a connection of HTTP/1.
+#[derive(Debug, Default)]
+struct Asked {
+    ever: AtomicBool,
+    first: Notify,
+}
+
+impl Asked {
+    fn note(&self) {
+        if !self.ever.load(Ordering::Relaxed) {
+            self.ever.store(true, Ordering::Relaxed);
+            self.first.notify_one();
+        }
+    }
+
+    /// Waits until a request has come.
+    async fn ever(&self) {
+        if !self.ever.load(Ordering::Relaxed) {
+            self.first.notified().await;
+        }
+    }
+}
+
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, address: SocketAddr, gate: Arc<Gate>) {
     // Without it small answers wait for the caller's delayed acknowledgement.
@@ -43,56 +65,45 @@ pub(super) async fn serve(stream: TcpStream, address: SocketAddr, gate: Arc<Gate
         return;
     }
     let stream = Watched::new(stream, gate.shared.limits.unread);
-    let drain = gate.shared.drain.clone();
-    let opened = async {
-        match gate.shared.tls.clone() {
-            Some(tls) => secured(stream, &tls, address.ip(), gate).await,
-            None => plain(stream, address.ip(), gate).await,
-        }
-    };
-    let opened = tokio::select! {
+    let caller = Arc::new(Caller { peer: Peer::new(address.ip()), gate });
+    let drain = caller.gate.shared.drain.clone();
+    let begun = tokio::select! {
         // What has arrived is served, also at the end.
         biased;
-        opened = opened => opened,
+        begun = timeout(caller.gate.shared.limits.head, protocol::sniff(stream)) => begun,
         () = drain.stop_accepting() => return,
     };
-    match opened {
-        Ok(serving) => serving.await,
-        Err(error) => tracing::debug!(%error, "a caller's connection came to no request"),
-    }
-}
-
-/// A connection that has begun, and is yet to be served. Boxed once a connection: there are four kinds.
-type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-async fn plain(stream: Watched, from: IpAddr, gate: Arc<Gate>) -> io::Result<Serving> {
-    let (http, stream) = timeout(gate.shared.limits.head, protocol::sniff(stream)).await??;
-    Ok(speak(http, stream, Caller { peer: Peer::new(from, None), gate }))
-}
-
-async fn secured(stream: Watched, tls: &Tls, from: IpAddr, gate: Arc<Gate>) -> io::Result<Serving> {
-    let Secured { stream, http, certificate } = tls.accept(stream, gate.shared.limits.handshake).await?;
-    Ok(speak(http, stream, Caller { peer: Peer::new(from, Some(Sealed { certificate })), gate }))
-}
-
-fn speak(http: Http, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, caller: Caller) -> Serving {
-    let caller = Arc::new(caller);
-    match http {
-        Http::One => Box::pin(serve_http1(stream, caller)),
-        Http::Two => Box::pin(serve_http2(stream, caller)),
+    match begun {
+        Ok(Ok((Http::One, stream))) => serve_http1(stream, caller).await,
+        Ok(Ok((Http::Two, stream))) => serve_http2(stream, caller).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a caller's connection broke before a request"),
+        Err(_) => tracing::debug!("a caller connected and said nothing"),
     }
 }
 
 async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Caller>) {
     let shared = Arc::clone(&caller.gate.shared);
+    let asked = Arc::new(Asked::default());
+    let noted = Arc::clone(&asked);
     let service = service_fn(move |request: Request<Incoming>| {
+        noted.note();
         let caller = Arc::clone(&caller);
         async move { Ok::<_, Infallible>(caller.gate.serve(&caller.peer, request).await) }
     });
     let mut serving = std::pin::pin!(protocol::http1(&shared.limits).serve_connection(TokioIo::new(stream), service));
+    let asked_to_leave = async {
+        tokio::select! {
+            // Whoever connects while callers are asked to leave comes for an answer; hyper would close on the spot.
+            () = async { shared.drain.no_idling().await; asked.ever().await } => {}
+            () = shared.drain.stop_accepting() => {}
+        }
+    };
     let ended = tokio::select! {
+        // What has arrived is served, also at the end.
+        biased;
         ended = serving.as_mut() => ended,
-        () = shared.drain.stop_accepting() => {
+        () = asked_to_leave => {
+            // At once when idle, else after the answer.
             serving.as_mut().graceful_shutdown();
             serving.await
         }
@@ -129,7 +140,7 @@ async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Ca
         tokio::select! {
             // Whoever connects while callers are asked to leave comes for an answer.
             () = async { drain.begun().await; streams.first().await } => {}
-            () = drain.stop_accepting() => {}
+            () = drain.no_idling() => {}
         }
     };
     let ended = tokio::select! {

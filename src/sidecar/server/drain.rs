@@ -1,5 +1,5 @@
-//! The end in three steps, known to everyone who must act on them: begun (unready, answers close their connection),
-//! stop accepting, give up. It decides no times.
+//! The end in four steps, known to everyone who must act on them: begun (unready, answers close their connection), no
+//! idling, stop accepting, give up. It decides no times.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Drain {
     begun: Arc<OnceLock<Instant>>,
     leave: CancellationToken,
+    no_idling: CancellationToken,
     stop_accepting: CancellationToken,
     give_up: CancellationToken,
 }
@@ -24,13 +25,20 @@ impl Drain {
         since
     }
 
-    /// Step 2: no new connections; open ones end with their request in progress.
-    pub(crate) fn close(&self) {
+    /// Step 2: connections on which nothing is under way end. Their callers have not heard that they should leave, and
+    /// would send their next request when the app is gone.
+    pub(crate) fn end_idling(&self) {
         self.begin();
+        self.no_idling.cancel();
+    }
+
+    /// Step 3: no new connections; open ones end with their request in progress.
+    pub(crate) fn close(&self) {
+        self.end_idling();
         self.stop_accepting.cancel();
     }
 
-    /// Step 3: what is left is cut.
+    /// Step 4: what is left is cut.
     pub(crate) fn abandon(&self) {
         self.close();
         self.give_up.cancel();
@@ -47,11 +55,16 @@ impl Drain {
     }
 
     /// Waits for step 2.
+    pub(crate) async fn no_idling(&self) {
+        self.no_idling.cancelled().await;
+    }
+
+    /// Waits for step 3.
     pub(crate) async fn stop_accepting(&self) {
         self.stop_accepting.cancelled().await;
     }
 
-    /// Waits for step 3.
+    /// Waits for step 4.
     pub(crate) async fn give_up(&self) {
         self.give_up.cancelled().await;
     }

@@ -14,11 +14,11 @@ use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
+use super::Drain;
 use super::caller::caller;
 use super::flight::{Answer, AnswerBody, Flight, Observer};
 use super::h2_head;
 use super::head::{self, Refusal};
-use super::{Drain, Tls};
 use crate::auth::{Admission, Authenticator, Presented};
 use crate::broker::Broker;
 use crate::claim_headers::WrittenClaims;
@@ -46,8 +46,6 @@ pub(crate) struct Shared {
     pub(crate) broker: Option<Broker>,
     pub(crate) observer: Arc<Observer>,
     pub(crate) limits: Limits,
-    /// None = plain.
-    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) drain: Drain,
     /// Named to the app when a caller of HTTP/1.0 names no host.
     pub(crate) fallback_host: HeaderValue,
@@ -146,7 +144,6 @@ impl Gate {
             query: parts.uri.query(),
             headers: &parts.headers,
             from: self.caller(parts, peer),
-            certificate: peer.certificate(),
         };
         let admission = self
             .shared

@@ -9,9 +9,10 @@ use tollgate_api::validated::App;
 use super::pod::restricted;
 use crate::plan::names::APP_CONTAINER;
 
-/// When a pod is deleted the app goes on while the endpoints that lead to it are withdrawn, everywhere and in parallel.
-/// Three seconds are several times what that takes.
-const WITHDRAWAL_SECONDS: i64 = 3;
+/// When a pod is deleted the app goes on while the endpoints that lead to it are withdrawn, everywhere and in parallel, and
+/// while the sidecar sends its callers away: the last, those of idle connections, three seconds after it was told, and to
+/// tell it takes a process that starts on a node which may be busy.
+const WITHDRAWAL_SECONDS: i64 = 5;
 
 /// The container.
 pub(super) fn container(api: &ValidatedApi) -> Container {
