@@ -6,3 +6,4 @@ mod faults;
 mod main_job;
 mod ownership;
 mod repair;
+mod rollout;

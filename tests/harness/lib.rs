@@ -3,7 +3,6 @@
 pub mod apiserver;
 pub mod app;
 pub mod browser;
-pub mod certificates;
 pub mod endurance;
 pub mod forward;
 pub mod http2;
