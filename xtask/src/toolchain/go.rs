@@ -1,6 +1,6 @@
 //! Programs built from Go modules: each once per version, into the cache, from the pinned modules in xtask/tools.
 //!
-//! A program's folder is named after a digest of its go.mod, its go.sum and its flags, so a new version is a new folder
+//! A program's folder is named after a digest of its go.mod, its go.sum, its main.go where it is ours, and its flags, so a new version is a new folder
 //! and an old build is never mistaken for it. A build ends with a rename; a broken one leaves nothing that looks whole.
 
 use std::fs::{self, File};
@@ -37,7 +37,7 @@ pub struct Tool {
 }
 
 /// Every program, in the order in which they are built: what a control plane needs comes first.
-pub const ALL: [Tool; 12] = [
+pub const ALL: [Tool; 13] = [
     kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
     kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
     kubernetes("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
@@ -50,6 +50,8 @@ pub const ALL: [Tool; 12] = [
     containerd("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
     plain("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
     plain("coredns", "coredns", "github.com/coredns/coredns"),
+    // Put together from its parts, as its own builder does: the ready distributions are no Go modules.
+    plain("otelcol", "collector", "tollgate.dev/tools/collector"),
 ];
 
 /// Builds those of the named programs that the cache lacks.
@@ -119,7 +121,11 @@ fn sources(tool: &Tool) -> PathBuf {
 
 /// `<cache>/bin/<module>-<digest>/<name>`
 fn built(tool: &Tool) -> anyhow::Result<PathBuf> {
-    let pins = Digest::default().file(&sources(tool).join("go.mod"))?.file(&sources(tool).join("go.sum"))?;
+    let mut pins = Digest::default().file(&sources(tool).join("go.mod"))?.file(&sources(tool).join("go.sum"))?;
+    let program = sources(tool).join("main.go");
+    if program.exists() {
+        pins = pins.file(&program)?;
+    }
     let version = pins.text(tool.tags).text(tool.linker_flags).short();
     Ok(bin().join(format!("{}-{version}", tool.module)).join(tool.name))
 }
