@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use opentelemetry::trace::TraceId;
 use prometheus_client::metrics::counter::Counter;
 use serde::{Serialize, Serializer};
 
@@ -49,7 +50,7 @@ pub struct Line<'a> {
     /// As received.
     pub method: &'a str,
     /// As received, without the query.
-    #[serde(serialize_with = "shortened")]
+    #[serde(serialize_with = "path")]
     pub path: &'a str,
     /// Of the answer; 499 when the caller left before there was one.
     pub status: u16,
@@ -85,8 +86,8 @@ pub struct Line<'a> {
     /// Also in the answer and at the app.
     pub request_id: &'a str,
     /// Of the trace that the app sees the request in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hex")]
+    pub trace_id: Option<TraceId>,
 }
 
 #[derive(Debug)]
@@ -203,12 +204,20 @@ fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::
     serializer.collect_str(&humantime::format_rfc3339_millis(*time))
 }
 
-fn shortened<S: Serializer>(path: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut end = path.len().min(MAX_PATH_BYTES);
-    while !path.is_char_boundary(end) {
-        end -= 1;
+fn path<S: Serializer>(path: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(shortened(path))
+}
+
+fn hex<S: Serializer>(id: &Option<TraceId>, serializer: S) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(id) => serializer.collect_str(id),
+        None => serializer.serialize_none(),
     }
-    serializer.serialize_str(&path[..end])
+}
+
+/// As much of a path as is worth keeping.
+pub(crate) fn shortened(path: &str) -> &str {
+    &path[..path.floor_char_boundary(MAX_PATH_BYTES)]
 }
 
 #[cfg(test)]

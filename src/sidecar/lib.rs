@@ -32,6 +32,7 @@ mod server;
 mod start;
 #[cfg(test)]
 pub mod testkit;
+mod trace;
 
 pub use limits::Limits;
 pub use proxy::UpstreamError;

@@ -68,7 +68,10 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("tollgate-sidecar: {error:#}");
             let refused = error.is::<StartError>()
-                && !matches!(error.downcast_ref(), Some(StartError::Listen { .. } | StartError::Thread(_)));
+                && !matches!(
+                    error.downcast_ref(),
+                    Some(StartError::Listen { .. } | StartError::Thread(_) | StartError::Traces(_))
+                );
             if refused { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
         }
     }

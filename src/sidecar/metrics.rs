@@ -4,21 +4,23 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode, Version};
+use opentelemetry::trace::TraceId;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
 use crate::reason::Reason;
 use crate::rescue;
 use crate::route::RouteId;
+use crate::trace::TraceMetrics;
 
 /// From a cached local answer to the longest that the app may take.
 const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -47,6 +49,8 @@ pub struct ProxyMetrics {
     pub upstream_retries: Counter,
     /// Lines of the access log given up because standard output did not keep up.
     pub dropped_log_lines: Counter,
+    /// What became of spans.
+    pub(crate) traces: TraceMetrics,
 }
 
 /// What is spoken between caller and sidecar.
@@ -88,13 +92,18 @@ pub struct Observed<'a> {
     pub reason: Option<Reason>,
     /// From its head to the end of its answer.
     pub took: Duration,
+    /// The trace that it is recorded in; becomes the exemplar of its duration.
+    pub trace: Option<TraceId>,
 }
+
+/// `trace_id` of a request that is recorded.
+type Exemplar = [(&'static str, String); 1];
 
 /// `requests` by (place, method, protocol, outcome), `duration` by place, as flat tables.
 struct Requests {
     places: Box<[Box<str>]>,
     counts: Box<[AtomicU64]>,
-    durations: Box<[Histogram]>,
+    durations: Box<[HistogramWithExemplars<Exemplar>]>,
 }
 
 impl ProxyMetrics {
@@ -103,7 +112,7 @@ impl ProxyMetrics {
         let places: Box<[Box<str>]> = SPECIAL.into_iter().chain(routes).map(Box::from).collect();
         let requests = Arc::new(Requests {
             counts: std::iter::repeat_with(AtomicU64::default).take(places.len() * SLOTS).collect(),
-            durations: places.iter().map(|_| Histogram::new(BUCKETS)).collect(),
+            durations: places.iter().map(|_| HistogramWithExemplars::new(BUCKETS.into_iter())).collect(),
             places,
         });
         registry.register_collector(Box::new(Arc::clone(&requests)));
@@ -115,6 +124,7 @@ impl ProxyMetrics {
             upstream_connects: Counter::default(),
             upstream_retries: Counter::default(),
             dropped_log_lines: Counter::default(),
+            traces: TraceMetrics::register(registry),
         };
         registry.register("requests_in_flight", "Requests being served", metrics.in_flight.clone());
         registry.register("connections", "Open connections of callers", metrics.connections.clone());
@@ -131,7 +141,7 @@ impl ProxyMetrics {
 
     /// Counts a request that is over.
     pub fn observe(&self, observed: Observed<'_>) {
-        let Observed { place, method, protocol, status, reason, took } = observed;
+        let Observed { place, method, protocol, status, reason, took, trace } = observed;
         let place = place_index(place);
         let outcome = match reason {
             Some(reason) => CLASSES.len() + reason as usize,
@@ -141,7 +151,8 @@ impl ProxyMetrics {
             ((place * METHODS.len() + method_index(method)) * PROTOCOLS.len() + protocol as usize) * OUTCOMES + outcome;
         if let (Some(count), Some(duration)) = (self.requests.counts.get(slot), self.requests.durations.get(place)) {
             count.fetch_add(1, Ordering::Relaxed);
-            duration.observe(took.as_secs_f64());
+            let (exemplar, at) = trace.map(|id| ([("trace_id", id.to_string())], SystemTime::now())).unzip();
+            duration.observe(took.as_secs_f64(), exemplar, at);
         }
     }
 
@@ -266,6 +277,7 @@ mod tests {
                 status,
                 reason,
                 took: Duration::from_millis(3),
+                trace: None,
             });
         };
         let items = Place::Route(RouteId::Rule(0));

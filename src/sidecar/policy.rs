@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use reqwest::Url;
 use tollgate_contract::{
-    BrokerConfig, DpopMode, IssuerConfig, OnOutage, PolicyHash, SidecarConfig, ValidationMode, names,
+    BrokerConfig, DpopMode, IssuerConfig, OnOutage, PolicyHash, SidecarConfig, TracingConfig, ValidationMode, names,
 };
 
 use crate::claim_headers::ClaimHeaders;
@@ -96,6 +96,9 @@ pub enum PolicyError {
         /// What is wrong, as the end of a sentence.
         problem: &'static str,
     },
+    /// The OTLP receiver.
+    #[error("tracing {0}")]
+    Tracing(&'static str),
     /// The app's port would lead back to us, or nowhere.
     #[error("upstream port {0} is the sidecar's own or none")]
     UpstreamPort(u16),
@@ -121,6 +124,9 @@ impl Policy {
         if config.access_log.one_in == 0 {
             return Err(PolicyError::AccessLog(config.access_log.one_in));
         }
+        if let Some(tracing) = &config.tracing {
+            check_tracing(tracing).map_err(PolicyError::Tracing)?;
+        }
         let port = config.upstream.port;
         if [0, names::PROXY_PORT, names::ADMIN_PORT, names::LOOPBACK_BROKER_PORT].contains(&port) {
             return Err(PolicyError::UpstreamPort(port));
@@ -136,6 +142,24 @@ impl Policy {
             config,
         })
     }
+}
+
+fn check_tracing(tracing: &TracingConfig) -> Result<(), &'static str> {
+    let url = Url::parse(&tracing.endpoint).map_err(|_| "has an endpoint that is no URL")?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("has an endpoint that does not start with http:// or https://");
+    }
+    // They would end up in logs.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("has an endpoint with credentials in it");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("has an endpoint with a query or a fragment");
+    }
+    if tracing.sample_per_million > 1_000_000 {
+        return Err("samples more than a million of a million");
+    }
+    Ok(())
 }
 
 fn check_issuers(config: &SidecarConfig) -> Result<(), PolicyError> {

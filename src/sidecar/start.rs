@@ -31,6 +31,7 @@ use crate::proxy::listening::Listening;
 use crate::proxy::{Dialer, HeaderRules, Proxy, UpstreamError};
 use crate::rescue::Rescue;
 use crate::server::{self, Connections, Drain, Gate, Observer, Shared};
+use crate::trace::{TraceError, TraceWriter, Tracer};
 
 /// A sidecar must leave the node's cores to the app; one worker forwards tens of thousands of requests a second.
 const MAX_DEFAULT_WORKERS: usize = 4;
@@ -95,6 +96,7 @@ pub struct Sidecar {
     background: CancellationToken,
     workers: Vec<JoinHandle<()>>,
     log: Option<AccessLogWriter>,
+    traces: Option<TraceWriter>,
 }
 
 /// Why a sidecar does not start.
@@ -112,6 +114,9 @@ pub enum StartError {
     /// The way to the app.
     #[error("the way to the app is refused")]
     Upstream(#[from] UpstreamError),
+    /// The way to the OTLP receiver.
+    #[error("traces cannot be sent")]
+    Traces(#[from] TraceError),
     /// A port.
     #[error("listening on {address}")]
     Listen {
@@ -159,6 +164,7 @@ impl Sidecar {
         let admin_listener = bind(options.admin).await?;
         let (proxy_addr, admin_addr) = (address(&proxy_listener)?, address(&admin_listener)?);
         let (log, log_writer) = open_log(options.access_log, policy.config.access_log, &metrics)?;
+        let (tracer, traces) = Tracer::start(&policy.config, dialer.address(), &options.pod_uid, &metrics)?.unzip();
 
         let drain = Drain::default();
         let admin = Admin {
@@ -180,7 +186,7 @@ impl Sidecar {
             rescue,
             authenticator,
             broker,
-            observer: Arc::new(Observer { metrics, log }),
+            observer: Arc::new(Observer { metrics, log, tracer }),
             limits: options.limits,
             drain: drain.clone(),
         });
@@ -190,7 +196,7 @@ impl Sidecar {
             admin.answer(path)
         }));
         ends_background.disarm();
-        Ok(Self { proxy_addr, admin_addr, times: options.drain, drain, background, workers, log: log_writer })
+        Ok(Self { proxy_addr, admin_addr, times: options.drain, drain, background, workers, log: log_writer, traces })
     }
 
     /// Where callers come in.
@@ -230,9 +236,12 @@ impl Sidecar {
             self.drain.abandon();
             let _ = joining.await;
         }
-        if let Some(log) = self.log.take() {
-            let _ = tokio::task::spawn_blocking(move || log.close()).await;
-        }
+        let (log, traces) = (self.log.take(), self.traces.take());
+        let last_words = move || {
+            log.map(AccessLogWriter::close);
+            traces.map(TraceWriter::close);
+        };
+        let _ = tokio::task::spawn_blocking(last_words).await;
         finished
     }
 }

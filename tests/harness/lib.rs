@@ -3,6 +3,7 @@
 pub mod apiserver;
 pub mod app;
 pub mod browser;
+pub mod collector;
 pub mod endurance;
 pub mod forward;
 pub mod http2;

@@ -26,5 +26,6 @@ mod rules;
 mod scene;
 mod secrecy;
 mod streaming;
+mod traces;
 mod upstream;
 mod world;

@@ -27,7 +27,7 @@ mod pace;
 mod reach;
 mod refresh;
 mod single_flight;
-mod tls;
+pub(crate) mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -119,6 +119,7 @@ async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Ca
                 status: rescue::status(reason),
                 reason: Some(reason),
                 took: Duration::ZERO,
+                trace: None,
             });
         }
         tracing::debug!(%error, "a caller's connection broke");

@@ -8,23 +8,25 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use crate::access_log::{AccessLog, CALLER_LEFT, Line};
+use crate::access_log::{AccessLog, CALLER_LEFT, Line, shortened};
 use crate::grpc;
 use crate::identity::Identity;
 use crate::metrics::{Observed, Place, Protocol, ProxyMetrics};
 use crate::proxy::{BodyError, Download, Progress};
 use crate::reason::Reason;
 use crate::rescue::Form;
+use crate::trace::{Record, Step, Trace, Tracer};
 
 /// What watches requests.
 #[derive(Debug)]
 pub(crate) struct Observer {
     pub(crate) metrics: ProxyMetrics,
     pub(crate) log: Option<AccessLog>,
+    pub(crate) tracer: Option<Tracer>,
 }
 
 /// A request in progress.
@@ -32,18 +34,17 @@ pub(crate) struct Flight {
     observer: Arc<Observer>,
     started: Instant,
     method: Method,
-    protocol: Protocol,
+    version: Version,
     form: Form,
     pub(crate) place: Place,
     pub(crate) reason: Option<Reason>,
     status: Option<StatusCode>,
     grpc_status: Option<u16>,
     pub(crate) upload: Option<Arc<Progress>>,
-    pub(crate) upstream: Option<Duration>,
     bytes_in: u64,
     bytes_out: u64,
     complete: bool,
-    /// Only where the log is on.
+    /// Only where log or traces are on.
     facts: Option<Box<Facts>>,
 }
 
@@ -65,27 +66,40 @@ struct Facts {
     uri: Uri,
     request_id: HeaderValue,
     identity: Option<Arc<Identity>>,
+    trace: Option<Trace>,
+    judged: Option<Phase>,
+    called: Option<Phase>,
+}
+
+/// A part of the request's time; it has no end where the caller left meanwhile.
+#[derive(Clone, Copy)]
+struct Phase {
+    began: Instant,
+    took: Option<Duration>,
 }
 
 impl Flight {
     pub(crate) fn new(observer: &Arc<Observer>, parts: &Parts, request_id: &HeaderValue, form: Form) -> Self {
         observer.metrics.in_flight.inc();
-        let facts = observer
-            .log
-            .is_some()
-            .then(|| Box::new(Facts { uri: parts.uri.clone(), request_id: request_id.clone(), identity: None }));
+        let facts = (observer.log.is_some() || observer.tracer.is_some()).then(|| {
+            let trace = match &observer.tracer {
+                Some(tracer) => Some(tracer.begin(&parts.headers)),
+                None => Trace::untouched(&parts.headers),
+            };
+            let (uri, request_id) = (parts.uri.clone(), request_id.clone());
+            Box::new(Facts { uri, request_id, identity: None, trace, judged: None, called: None })
+        });
         Self {
             observer: Arc::clone(observer),
             started: Instant::now(),
             method: parts.method.clone(),
-            protocol: Protocol::of(parts.version),
+            version: parts.version,
             form,
             place: Place::None,
             reason: None,
             status: None,
             grpc_status: None,
             upload: None,
-            upstream: None,
             bytes_in: 0,
             bytes_out: 0,
             complete: false,
@@ -93,9 +107,38 @@ impl Flight {
         }
     }
 
+    /// Its token is about to be judged.
+    pub(crate) fn judging(&mut self) {
+        self.note(|facts| facts.judged = Some(Phase::begin()));
+    }
+
+    /// Its token has been judged.
+    pub(crate) fn judged(&mut self) {
+        self.note(|facts| facts.judged.iter_mut().for_each(Phase::end));
+    }
+
     pub(crate) fn identified(&mut self, identity: &Arc<Identity>) {
+        self.note(|facts| facts.identity = Some(Arc::clone(identity)));
+    }
+
+    /// It is about to be sent to the app, which is told its place in the trace.
+    pub(crate) fn calling(&mut self, headers: &mut HeaderMap) {
+        self.note(|facts| {
+            facts.called = Some(Phase::begin());
+            if let Some(trace) = &facts.trace {
+                trace.tell(headers);
+            }
+        });
+    }
+
+    /// The app's answer has begun, or there will be none.
+    pub(crate) fn called(&mut self) {
+        self.note(|facts| facts.called.iter_mut().for_each(Phase::end));
+    }
+
+    fn note(&mut self, fact: impl FnOnce(&mut Facts)) {
         if let Some(facts) = &mut self.facts {
-            facts.identity = Some(Arc::clone(identity));
+            fact(facts);
         }
     }
 
@@ -124,7 +167,7 @@ impl Flight {
         let status = self.status.map_or(CALLER_LEFT, |status| status.as_u16());
         log.write(&Line {
             timestamp: SystemTime::now(),
-            protocol: self.protocol,
+            protocol: Protocol::of(self.version),
             method: self.method.as_str(),
             path: facts.uri.path(),
             status,
@@ -135,13 +178,38 @@ impl Flight {
             client_id: facts.identity.as_ref().and_then(|identity| identity.client_id()),
             unasked: facts.identity.as_ref().is_some_and(|identity| identity.unasked),
             duration_ms: millis(took),
-            upstream_ms: self.upstream.map(millis),
+            upstream_ms: facts.called.and_then(|phase| phase.took).map(millis),
             bytes_in: self.upload.as_ref().map_or(self.bytes_in, |upload| upload.bytes()),
             bytes_out: self.bytes_out,
             aborted: !self.complete,
             request_id: facts.request_id.to_str().unwrap_or_default(),
-            trace_id: None,
+            trace_id: facts.trace.map(|trace| trace.id),
         });
+    }
+
+    /// What its spans are made of.
+    fn record(&self, facts: &mut Facts, trace: Trace, took: Duration) -> Record {
+        let step = |phase: Phase| Step {
+            after: phase.began.duration_since(self.started),
+            took: phase.took.unwrap_or_else(|| phase.began.elapsed()),
+        };
+        Record {
+            trace,
+            began: SystemTime::now() - took,
+            took,
+            method: self.method.clone(),
+            path: shortened(facts.uri.path()).into(),
+            version: self.version,
+            place: self.place,
+            status: self.status,
+            grpc_status: self.grpc_status,
+            reason: self.reason,
+            aborted: !self.complete,
+            identity: facts.identity.take(),
+            request_id: facts.request_id.to_str().unwrap_or_default().into(),
+            judged: facts.judged.map(step),
+            called: facts.called.map(step),
+        }
     }
 }
 
@@ -151,11 +219,34 @@ impl Drop for Flight {
         let metrics = &self.observer.metrics;
         metrics.in_flight.dec();
         let status = self.status.or_else(|| StatusCode::from_u16(CALLER_LEFT).ok()).unwrap_or_default();
-        let (place, method, protocol, reason) = (self.place, &self.method, self.protocol, self.reason);
-        metrics.observe(Observed { place, method, protocol, status, reason, took });
-        if let (Some(log), Some(facts)) = (&self.observer.log, &self.facts) {
+        let mut facts = self.facts.take();
+        let trace = facts.as_ref().and_then(|facts| facts.trace).filter(|trace| trace.sampled);
+        metrics.observe(Observed {
+            place: self.place,
+            method: &self.method,
+            protocol: Protocol::of(self.version),
+            status,
+            reason: self.reason,
+            took,
+            trace: trace.map(|trace| trace.id),
+        });
+        let Some(facts) = &mut facts else { return };
+        if let Some(log) = &self.observer.log {
             self.log(log, facts, took);
         }
+        if let (Some(tracer), Some(trace)) = (&self.observer.tracer, trace) {
+            tracer.finish(self.record(facts, trace, took));
+        }
+    }
+}
+
+impl Phase {
+    fn begin() -> Self {
+        Self { began: Instant::now(), took: None }
+    }
+
+    fn end(&mut self) {
+        self.took = Some(self.began.elapsed());
     }
 }
 

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::Drain;
@@ -145,12 +145,10 @@ impl Gate {
             headers: &parts.headers,
             from: self.caller(parts, peer),
         };
-        let admission = self
-            .shared
-            .authenticator
-            .authenticate(presented, SystemTime::now())
-            .await
-            .map_err(|rejection| (rejection, Context::Credentials(self.attempt(parts))))?;
+        flight.judging();
+        let judged = self.shared.authenticator.authenticate(presented, SystemTime::now()).await;
+        flight.judged();
+        let admission = judged.map_err(|rejection| (rejection, Context::Credentials(self.attempt(parts))))?;
         flight.identified(&admission.identity);
         if let Some(allow) = verdict.method_mismatch {
             let rejection = Rejection::new(Reason::MethodNotAllowed, "No route takes this method on this path.");
@@ -193,17 +191,17 @@ impl Gate {
 
     async fn forward(
         &self,
-        parts: Parts,
+        mut parts: Parts,
         body: Incoming,
         request_id: &HeaderValue,
         flight: &mut Flight,
     ) -> Result<Response<AnswerBody>, Refusal<'_>> {
         let is_grpc = Form::of(&parts.headers) == Form::Grpc;
+        flight.calling(&mut parts.headers);
         let outgoing = self.proxy.outgoing(parts, body, is_grpc);
         flight.upload = outgoing.progress();
-        let sent = Instant::now();
         let answer = self.proxy.send(outgoing).await;
-        flight.upstream = Some(sent.elapsed());
+        flight.called();
         let mut response = answer.map_err(|rejection| (rejection, Context::None))?;
         proxy::finish(&mut response, request_id);
         Ok(response.map(AnswerBody::App))

@@ -1,0 +1,119 @@
+//! Traces: in which trace a request stands, what the app is told of it, and, where it is recorded, its spans on their
+//! way to an OTLP receiver. It decides what is recorded (a caller's word is followed, else by lot); it never waits for
+//! the receiver, and nothing of a query, a header or a token gets into a span.
+
+mod context;
+mod export;
+mod span;
+
+use std::io;
+use std::net::SocketAddr;
+
+use http::HeaderMap;
+use opentelemetry::trace::{SpanId, TraceId};
+use tollgate_contract::SidecarConfig;
+
+pub(crate) use self::context::{TRACEPARENT, TRACESTATE, TraceContext};
+pub(crate) use self::export::{TraceMetrics, TraceWriter};
+pub(crate) use self::span::{Record, Step};
+
+use self::export::Queue;
+use self::span::Service;
+use crate::metrics::ProxyMetrics;
+
+const MILLION: u32 = 1_000_000;
+
+/// Begins traces and takes what is recorded of them; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Tracer {
+    queue: Queue,
+    sample_per_million: u32,
+}
+
+/// Why spans cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The HTTP client.
+    #[error("making the client of the OTLP receiver")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The thread that sends.
+    #[error("starting the thread that sends spans")]
+    Thread(#[source] io::Error),
+}
+
+/// A request's place in its trace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trace {
+    pub(crate) id: TraceId,
+    /// Whether spans are recorded, and the app is told to record its own.
+    pub(crate) sampled: bool,
+    /// The caller's span; none where the trace begins here.
+    pub(crate) parent: Option<SpanId>,
+    /// The whole request's span.
+    pub(crate) request: SpanId,
+    /// The span of the call to the app.
+    pub(crate) call: SpanId,
+}
+
+impl Tracer {
+    /// Starts the thread that sends spans, where the configuration says where to; `app` is where calls go.
+    pub(crate) fn start(
+        config: &SidecarConfig,
+        app: SocketAddr,
+        pod_uid: &str,
+        metrics: &ProxyMetrics,
+    ) -> Result<Option<(Self, TraceWriter)>, TraceError> {
+        let Some(tracing) = &config.tracing else { return Ok(None) };
+        let (queue, writer) = export::start(tracing, Service::new(config, app, pod_uid, metrics))?;
+        Ok(Some((Self { queue, sample_per_million: tracing.sample_per_million.min(MILLION) }, writer)))
+    }
+
+    /// Finds a request's trace, or begins one.
+    pub(crate) fn begin(&self, headers: &HeaderMap) -> Trace {
+        match TraceContext::of(headers) {
+            Some(TraceContext { sampled: true, trace, span }) => Trace::recorded(trace, Some(span)),
+            Some(caller) => Trace::passing(caller),
+            None => {
+                let sampled = rand::random_ratio(self.sample_per_million, MILLION);
+                Trace { sampled, ..Trace::recorded(TraceId::from(rand::random::<u128>().max(1)), None) }
+            }
+        }
+    }
+
+    /// Queues what is to be said of a request; never waits.
+    pub(crate) fn finish(&self, record: Record) {
+        self.queue.push(record);
+    }
+}
+
+impl Trace {
+    /// The trace that a request comes with, where nothing is recorded here.
+    pub(crate) fn untouched(headers: &HeaderMap) -> Option<Self> {
+        TraceContext::of(headers).map(Self::passing)
+    }
+
+    /// Tells the app where it stands.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+        if !self.sampled && self.parent.is_some() {
+            // Not recorded here, so the app's parent is the caller.
+            return;
+        }
+        let context = TraceContext { trace: self.id, span: self.call, sampled: self.sampled };
+        if let Some(value) = context.header() {
+            headers.insert(TRACEPARENT, value);
+        }
+        if self.parent.is_none() {
+            headers.remove(TRACESTATE);
+        }
+    }
+
+    fn recorded(id: TraceId, parent: Option<SpanId>) -> Self {
+        let [request, call] = std::array::from_fn(|_| SpanId::from(rand::random::<u64>().max(1)));
+        Self { id, sampled: true, parent, request, call }
+    }
+
+    fn passing(caller: TraceContext) -> Self {
+        let none = SpanId::INVALID;
+        Self { id: caller.trace, sampled: false, parent: Some(caller.span), request: none, call: none }
+    }
+}
