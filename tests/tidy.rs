@@ -74,6 +74,7 @@ fn crates_know_only_whom_the_architecture_lets_them_know() {
             &["tollgate-api", "tollgate-contract", "tollgate-runtime", "kube", "k8s-openapi", "kube-lease-manager"],
         ),
         ("xtask", &["tollgate-contract"]),
+        ("bare-hyper", &[]),
         (
             "tests",
             &["tollgate-api", "tollgate-contract", "tollgate-operator", "tollgate-sidecar", "kube", "k8s-openapi"],

@@ -25,6 +25,9 @@ pub struct Limits {
     pub unread: Duration,
     /// A window of the issuers' rate limits.
     pub rate_window: Duration,
+    /// Whether the issuers' limits are heeded before they are hit. Only a benchmark against its own issuer may say no: a
+    /// pod that does not heed them takes the whole org's logins down.
+    pub heeds_rate_limits: bool,
 }
 
 impl Default for Limits {
@@ -38,6 +41,7 @@ impl Default for Limits {
             token_body: Duration::from_secs(10),
             unread: Duration::from_secs(60),
             rate_window: Duration::from_secs(60),
+            heeds_rate_limits: true,
         }
     }
 }

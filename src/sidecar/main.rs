@@ -48,6 +48,9 @@ struct Flags {
     /// Seconds after that for requests in flight.
     #[arg(long, default_value_t = DrainTimes::default().deadline.as_secs())]
     drain_deadline: u64,
+    /// For benchmarks: asks issuers as often as it likes. Refused unless every issuer is on loopback.
+    #[arg(long, hide = true)]
+    benchmark_without_issuer_limits: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,7 +103,7 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
             lead: Duration::from_secs(flags.drain_lead),
             deadline: Duration::from_secs(flags.drain_deadline),
         },
-        limits: Limits::default(),
+        limits: Limits { heeds_rate_limits: !flags.benchmark_without_issuer_limits, ..Limits::default() },
     })
     .await?;
     tracing::info!(

@@ -149,7 +149,8 @@ impl Sidecar {
         // Whatever fails from here on ends the background work.
         let ends_background = background.clone().drop_guard();
         let dialer = Arc::new(Dialer::new(&policy.config.upstream, options.pod_ip, &background)?);
-        let surroundings = Surroundings { hints: options.hints, rate_window: options.limits.rate_window };
+        let Limits { rate_window, heeds_rate_limits, .. } = options.limits;
+        let surroundings = Surroundings { hints: options.hints, rate_window, heeds_rate_limits };
         let idp_metrics = IdpMetrics::register(&mut registry);
         let issuers = Issuers::start(&policy.config, surroundings, &idp_metrics, &background)?;
         let dpop = Dpop::new(&policy.config.issuers, &policy.external_urls, options.limits.dpop_proofs);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -65,9 +66,22 @@ enum Task {
         /// Length of one measurement
         #[arg(long, default_value_t = 5)]
         seconds: u64,
+        /// Measure only what has this in its name, such as `cached`, `envoy`, `paced`, `memory`; writes no page
+        #[arg(long)]
+        only: Option<String>,
         /// Also write the figures as one JSON object
         #[arg(long)]
         json: Option<PathBuf>,
+    },
+    /// The benchmark's load at a steady pace
+    #[command(hide = true)]
+    PacedLoad {
+        /// On loopback
+        port: u16,
+        /// The file with the token to send
+        token: PathBuf,
+        /// How long
+        seconds: u64,
     },
     /// The benchmark's authorization server
     #[command(hide = true)]
@@ -118,9 +132,10 @@ fn run(task: &Task) -> Result<()> {
         Task::Endurance { only } => suite::endurance(only.as_deref()),
         Task::Fuzz { target, seconds } => fuzz::run(*seconds, target.as_deref()),
         Task::Lint => lint::run(),
-        Task::Bench { rounds, seconds, json } => {
-            bench::run(bench::Effort { rounds: *rounds, seconds: *seconds }, json.as_deref())
+        Task::Bench { rounds, seconds, only, json } => {
+            bench::run(bench::Effort { rounds: *rounds, seconds: *seconds }, only.as_deref(), json.as_deref())
         }
+        Task::PacedLoad { port, token, seconds } => bench::paced::load(*port, token, Duration::from_secs(*seconds)),
         Task::IssuerStub { port, answer } => bench::stub::serve(*port, answer),
         Task::Crd => crd(),
         Task::Images => list_images(),

@@ -74,6 +74,12 @@ pub enum StartError {
         /// Its name in the resource.
         issuer: String,
     },
+    /// Its rate limits are not to be heeded, and it is none of a benchmark.
+    #[error("issuer {issuer} is not on loopback: its rate limits must be heeded")]
+    Limited {
+        /// Its name in the resource.
+        issuer: String,
+    },
     /// An endpoint that the policy gives.
     #[error("of issuer {issuer}, {problem}")]
     BadEndpoint {
@@ -91,6 +97,8 @@ pub struct Surroundings {
     pub hints: PathBuf,
     /// How long a window of the issuers' rate limits is.
     pub rate_window: Duration,
+    /// Whether those limits are heeded; not to be so is for benchmarks alone.
+    pub heeds_rate_limits: bool,
 }
 
 /// All issuers of a policy.
@@ -110,8 +118,12 @@ impl Issuers {
         shutdown: &CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
         let broker = config.token_broker.as_ref().map(|broker| broker.issuer.as_str());
-        let Surroundings { hints, rate_window } = surroundings;
-        let governor = Arc::new(Governor::new(rate_window));
+        let Surroundings { hints, rate_window, heeds_rate_limits } = surroundings;
+        if !heeds_rate_limits && let Some(issuer) = config.issuers.iter().find(|issuer| !is_on_loopback(issuer)) {
+            return Err(StartError::Limited { issuer: issuer.name.clone() });
+        }
+        let governor = if heeds_rate_limits { Governor::new } else { Governor::without_limits };
+        let governor = Arc::new(governor(rate_window));
         let issuer = |issuer: &IssuerConfig| {
             let mints_for_broker = broker == Some(&issuer.name);
             Issuer::new(issuer, mints_for_broker, Arc::clone(&governor), metrics.clone()).map(Arc::new)
@@ -177,6 +189,12 @@ impl Issuers {
     pub(crate) fn named(&self, name: &str) -> Option<&Arc<Issuer>> {
         self.issuers.iter().find(|issuer| issuer.name() == name)
     }
+}
+
+/// Where a benchmark's own issuer is, and nobody's real one.
+fn is_on_loopback(issuer: &IssuerConfig) -> bool {
+    let url = reqwest::Url::parse(&issuer.url);
+    url.is_ok_and(|url| matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")))
 }
 
 fn take_hints(issuers: &[Arc<Issuer>], file: &HintsFile) {

@@ -17,6 +17,8 @@ pub(super) struct Load<'a> {
     pub(super) tokens: &'a Path,
     pub(super) connections: u32,
     pub(super) duration: Duration,
+    /// Requests that the tokens are enough for, where none may be met twice.
+    pub(super) at_most: Option<u64>,
 }
 
 /// What was seen.
@@ -80,6 +82,9 @@ impl Load<'_> {
         let summary: Summary = serde_json::from_str(line).with_context(|| format!("reading {line}"))?;
         if summary.bad > 0 || summary.requests == 0 {
             bail!("{} of {} requests failed: a figure of errors is no figure", summary.bad, summary.requests);
+        }
+        if self.at_most.is_some_and(|most| summary.requests > most) {
+            bail!("{} requests, more than there are tokens: some were met twice", summary.requests);
         }
         let requests = to_f64(summary.requests);
         Ok(Sample {

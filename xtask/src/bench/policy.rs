@@ -11,6 +11,9 @@ use tollgate_contract::{
 
 pub(super) const AUDIENCE: &str = "api://bench";
 
+/// The issuer's name.
+pub(super) const ISSUER: &str = "bench";
+
 /// How tokens are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judgement {
@@ -22,7 +25,7 @@ pub(super) enum Judgement {
 
 /// The configuration for an app on `upstream_port` and tokens of `issuer`; `credentials` has a client's files.
 pub(super) fn config(issuer: String, upstream_port: u16, judgement: Judgement, credentials: &Path) -> SidecarConfig {
-    let defaults = IssuerConfig::new("bench", issuer, vec![AUDIENCE.to_owned()]);
+    let defaults = IssuerConfig::new(ISSUER, issuer, vec![AUDIENCE.to_owned()]);
     let issuer = match judgement {
         Judgement::Local(algorithm) => IssuerConfig { algorithms: vec![algorithm], allow_http: true, ..defaults },
         Judgement::Introspection => IssuerConfig {

@@ -1,7 +1,9 @@
 //! The processes of a measurement, each on its core: the upstream (which also serves the issuer's metadata and keys as
-//! files), the stub that answers introspection, nginx as a plain proxy, and the sidecar. Dropping a server ends it.
+//! files), the stub that answers introspection, and the sidecar; what it is compared with is in `anchors`. Dropping a
+//! server ends it.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use super::exchange::connect;
 use super::policy::{self, Judgement};
-use crate::images::programs;
-use crate::toolchain::apt;
-use crate::{paths, process};
+use super::programs::Programs;
+use crate::paths;
 
 /// The upstream's answer: 91 bytes, the three items.
 const BODY: &str = r#"[{"id":1,"name":"red ball"},{"id":2,"name":"blue square"},{"id":3,"name":"purple ellipse"}]"#;
@@ -24,26 +26,36 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// The folder and the upstream of a whole run.
 pub(super) struct Stage {
     dir: PathBuf,
-    upstream_port: u16,
+    pub(super) upstream_port: u16,
     issuer_port: u16,
     stub_port: u16,
-    sidecar: PathBuf,
+    pub(super) programs: Programs,
     _upstream: Server,
+}
+
+/// How the sidecar is run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sidecar<'a> {
+    pub(super) judgement: Judgement,
+    pub(super) access_log: bool,
+    /// Whether it heeds the issuer's rate limits, as it always does where it is used.
+    pub(super) heeds_limits: bool,
+    pub(super) hints: Option<&'a Path>,
+    /// To the core of the proxies.
+    pub(super) pinned: bool,
 }
 
 /// A process under measurement, pinned to a core.
 pub(super) struct Server {
     child: Child,
     port: u16,
-    /// nginx's worker does the work, the sidecar's process itself.
+    /// nginx's worker does the work, of all others the process itself.
     measured: u32,
 }
 
 impl Stage {
-    /// Installs what is missing, builds the sidecar, starts the upstream.
-    pub(super) fn prepare() -> anyhow::Result<Self> {
-        apt::ensure(&[apt::BENCH])?;
-        let sidecar = programs::build()?.join("tollgate-sidecar");
+    /// Starts the upstream.
+    pub(super) fn prepare(programs: Programs) -> anyhow::Result<Self> {
         let dir = paths::cache().join("bench");
         fs::create_dir_all(dir.join("www")).with_context(|| format!("creating {}", dir.display()))?;
         let (upstream_port, issuer_port, stub_port) = (free_port()?, free_port()?, free_port()?);
@@ -54,7 +66,7 @@ impl Stage {
         fs::create_dir_all(&credentials).with_context(|| format!("creating {}", credentials.display()))?;
         fs::write(credentials.join("clientId"), "bench")?;
         fs::write(credentials.join("clientSecret"), "bench")?;
-        Ok(Self { dir, upstream_port, issuer_port, stub_port, sidecar, _upstream: upstream })
+        Ok(Self { dir, upstream_port, issuer_port, stub_port, programs, _upstream: upstream })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -67,11 +79,6 @@ impl Stage {
 
     pub(super) fn issuer(&self) -> String {
         format!("http://127.0.0.1:{}/oauth2/bench", self.issuer_port)
-    }
-
-    /// Size of the sidecar's stripped binary.
-    pub(super) fn sidecar_bytes(&self) -> anyhow::Result<u64> {
-        Ok(fs::metadata(&self.sidecar)?.len())
     }
 
     /// Puts the issuer's metadata and keys where its server finds them.
@@ -88,53 +95,54 @@ impl Stage {
 }
 
 impl Server {
-    /// nginx as a plain forwarding proxy, the anchor.
-    pub(super) fn nginx_proxy(stage: &Stage) -> anyhow::Result<Self> {
-        let port = free_port()?;
-        let config = stage.path("proxy.conf");
-        let forward = format!(
-            "upstream app {{ server 127.0.0.1:{}; keepalive 64; }}\nserver {{ listen 127.0.0.1:{port}; location / {{ \
-             proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }}",
-            stage.upstream_port
-        );
-        fs::write(&config, nginx_conf(&stage.dir, "proxy", &forward))?;
-        Self::nginx(&config, port, "0")
-    }
-
     /// Answers introspection on the load's core; `answer` is what it says.
     pub(super) fn issuer_stub(stage: &Stage, answer: &Path) -> anyhow::Result<Self> {
         let port = stage.stub_port;
-        let mut command = Command::new("taskset");
-        command.args(["-c", "1"]).arg(std::env::current_exe()?).args(["issuer-stub", &port.to_string()]).arg(answer);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let measured = child.id();
-        let server = Self { child, port, measured };
-        await_condition("the stub listens", || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+        let mut command = on_core("1", &std::env::current_exe()?);
+        command.args(["issuer-stub", &port.to_string()]).arg(answer);
+        let server = Self::start(&mut command, port)?;
+        server.listens()
+    }
+
+    /// The sidecar as it ships, one worker; ready when this returns.
+    pub(super) fn sidecar(stage: &Stage, how: Sidecar<'_>) -> anyhow::Result<Self> {
+        let (port, admin) = (free_port()?, free_port()?);
+        let config = stage.path("sidecar.json");
+        let policy = policy::config(stage.issuer(), stage.upstream_port, how.judgement, &stage.path("credentials"));
+        fs::write(&config, policy.to_file()?)?;
+        let program = &stage.programs.sidecar;
+        let mut command = if how.pinned { on_core("0", program) } else { Command::new(program) };
+        command.arg("--config").arg(&config).args(["--workers", "1", "--drain-lead", "0"]);
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")]);
+        if !how.access_log {
+            command.arg("--no-access-log");
+        }
+        if !how.heeds_limits {
+            command.arg("--benchmark-without-issuer-limits");
+        }
+        if let Some(hints) = how.hints {
+            command.arg("--hints").arg(hints);
+        }
+        let server = Self::start(&mut command, port)?;
+        await_condition("the sidecar is ready", || is_ready(admin))?;
         Ok(server)
     }
 
-    /// The sidecar as it ships, one worker.
-    pub(super) fn sidecar(stage: &Stage, judgement: Judgement, access_log: bool) -> anyhow::Result<Self> {
-        let (port, admin) = (free_port()?, free_port()?);
-        let config = stage.path("sidecar.json");
-        let policy = policy::config(stage.issuer(), stage.upstream_port, judgement, &stage.path("credentials"));
-        fs::write(&config, policy.to_file()?)?;
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).arg(&stage.sidecar).arg("--config").arg(&config);
-        command.args(["--workers", "1"]);
-        command.args(["--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")]);
-        if !access_log {
-            command.arg("--no-access-log");
-        }
+    /// Starts a program that will listen on this port; what it says is nobody's.
+    pub(super) fn start(command: &mut Command, port: u16) -> anyhow::Result<Self> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let measured = child.id();
-        let server = Self { child, port, measured };
-        await_condition("the sidecar is ready", || {
-            let mut curl = Command::new("curl");
-            curl.args(["-fso", "/dev/null", &format!("http://127.0.0.1:{admin}/readyz")]);
-            process::succeeds(&mut curl)
-        })?;
-        Ok(server)
+        Ok(Self { child, port, measured })
+    }
+
+    /// Waits until it does.
+    pub(super) fn listens(self) -> anyhow::Result<Self> {
+        await_condition("a server listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok())?;
+        Ok(self)
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(super) fn url(&self) -> String {
@@ -163,13 +171,10 @@ impl Server {
         line.split_whitespace().next().and_then(|kib| kib.parse().ok()).context("an odd RssAnon line")
     }
 
-    fn nginx(config: &Path, port: u16, cpu: &str) -> anyhow::Result<Self> {
-        let mut command = Command::new("taskset");
-        command.args(["-c", cpu, "nginx", "-c"]).arg(config);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let master = child.id();
-        let mut server = Self { child, port, measured: master };
-        await_condition("nginx listens", || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+    pub(super) fn nginx(config: &Path, port: u16, core: &str) -> anyhow::Result<Self> {
+        let mut command = on_core(core, Path::new("nginx"));
+        let mut server = Self::start(command.arg("-c").arg(config), port)?.listens()?;
+        let master = server.child.id();
         server.measured = fs::read_to_string(format!("/proc/{master}/task/{master}/children"))
             .ok()
             .and_then(|children| children.split_whitespace().next()?.parse().ok())
@@ -178,11 +183,22 @@ impl Server {
     }
 }
 
+impl Sidecar<'_> {
+    /// As it runs in a pod, without an access log.
+    pub(super) fn judging(judgement: Judgement) -> Self {
+        Self { judgement, access_log: false, heeds_limits: true, hints: None, pinned: true }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        // nginx's master takes its worker along on SIGTERM; SIGKILL would leave it behind.
+        // nginx's master takes its worker along on SIGTERM; SIGKILL would leave it behind. Who has not ended then is made to.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
+        let ended = await_condition("a server ends", || matches!(self.child.try_wait(), Ok(Some(_))));
+        if ended.is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 
@@ -201,7 +217,7 @@ fn upstream_conf(dir: &Path, upstream: u16, issuer: u16) -> String {
     )
 }
 
-fn nginx_conf(dir: &Path, name: &str, servers: &str) -> String {
+pub(super) fn nginx_conf(dir: &Path, name: &str, servers: &str) -> String {
     let dir = dir.display();
     format!(
         "daemon off; user root; worker_processes 1; pid {dir}/{name}.pid; error_log {dir}/{name}.log;\n\
@@ -212,8 +228,27 @@ fn nginx_conf(dir: &Path, name: &str, servers: &str) -> String {
     )
 }
 
-fn free_port() -> anyhow::Result<u16> {
+pub(super) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A command that runs on this core alone.
+pub(super) fn on_core(core: &str, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", core]).arg(program);
+    command
+}
+
+/// Asked without a program in between, which would take longer than what is measured.
+fn is_ready(admin: u16) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut connection = connect(admin)?;
+        connection.write_all(b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer)?;
+        Ok(answer.starts_with(b"HTTP/1.1 200"))
+    };
+    ask().unwrap_or(false)
 }
 
 fn await_condition(what: &str, mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
@@ -222,7 +257,7 @@ fn await_condition(what: &str, mut holds: impl FnMut() -> bool) -> anyhow::Resul
         if started.elapsed() > START_LIMIT {
             bail!("not within {START_LIMIT:?}: {what}");
         }
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_micros(200));
     }
     Ok(())
 }

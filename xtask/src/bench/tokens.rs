@@ -16,11 +16,11 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use serde_json::{Value, json};
-use tollgate_contract::Algorithm;
+use tollgate_contract::{Algorithm, Hints, IssuerHints, SeededKeys};
 
-use super::policy::AUDIENCE;
+use super::DISTINCT_TOKENS_PER_SECOND;
+use super::policy::{AUDIENCE, ISSUER};
 use super::servers::Stage;
-use super::{DISTINCT_TOKENS_PER_SECOND, Effort};
 
 /// Signing keys, one for each algorithm that is measured.
 pub(super) struct Mint {
@@ -51,9 +51,6 @@ impl Files {
 }
 
 impl Mint {
-    /// What is measured; the other algorithms cost about the same as their kin.
-    pub(super) const ALGORITHMS: [Algorithm; 3] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
-
     pub(super) fn new() -> anyhow::Result<Self> {
         let no_key = |_| anyhow!("cannot make a signing key");
         Ok(Self {
@@ -63,11 +60,11 @@ impl Mint {
         })
     }
 
-    /// Publishes the key set and writes the tokens.
-    pub(super) fn write(&self, stage: &Stage, effort: Effort) -> anyhow::Result<Files> {
+    /// Publishes the key set and writes the tokens. `wanted` are the algorithms of which many are needed.
+    pub(super) fn write(&self, stage: &Stage, seconds: u64, wanted: &[Algorithm]) -> anyhow::Result<Files> {
         stage.publish_keys(&self.jwks())?;
         let issuer = stage.issuer();
-        let count = DISTINCT_TOKENS_PER_SECOND * effort.seconds;
+        let count = DISTINCT_TOKENS_PER_SECOND * seconds;
         let mut files = Files {
             one: stage.path("one.txt"),
             distinct: Vec::new(),
@@ -76,10 +73,10 @@ impl Mint {
             answer: stage.path("answer.json"),
         };
         fs::write(&files.one, self.token(Algorithm::Rs256, &issuer, 0)?)?;
-        for algorithm in Self::ALGORITHMS {
+        for algorithm in wanted {
             let file = stage.path(&format!("distinct-{}.txt", algorithm.as_str()));
-            fs::write(&file, self.many(algorithm, &issuer, count)?).context("writing the distinct tokens")?;
-            files.distinct.push((algorithm, file));
+            fs::write(&file, self.many(*algorithm, &issuer, count)?).context("writing the distinct tokens")?;
+            files.distinct.push((*algorithm, file));
         }
         fs::write(&files.one_opaque, opaque(0))?;
         let opaque: Vec<String> = (1..=count).map(opaque).collect();
@@ -105,7 +102,17 @@ impl Mint {
         })
     }
 
-    fn token(&self, algorithm: Algorithm, issuer: &str, serial: u64) -> anyhow::Result<String> {
+    /// A hint that brings the keys.
+    pub(super) fn write_hints(&self, stage: &Stage) -> anyhow::Result<PathBuf> {
+        let fetched_at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let keys = Some(SeededKeys { fetched_at, jwks: self.jwks() });
+        let hints = Hints { issuers: vec![IssuerHints { name: ISSUER.to_owned(), sharers: None, keys }] };
+        let file = stage.path("hints.json");
+        fs::write(&file, serde_json::to_string(&hints)?).context("writing the hints")?;
+        Ok(file)
+    }
+
+    pub(super) fn token(&self, algorithm: Algorithm, issuer: &str, serial: u64) -> anyhow::Result<String> {
         let header = json!({"kid": algorithm.as_str(), "alg": algorithm.as_str()});
         let mut claims = facts(issuer, &format!("{serial:043}"))?;
         claims["ver"] = json!(1);
@@ -132,7 +139,7 @@ impl Mint {
         }
     }
 
-    fn jwks(&self) -> String {
+    pub(super) fn jwks(&self) -> String {
         let text = |bytes: &[u8]| B64.encode(bytes);
         let rsa = self.rsa.public_key();
         // An uncompressed point (SEC 1 section 2.3.3): 4, then 32 bytes each of x and y.

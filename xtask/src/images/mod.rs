@@ -41,9 +41,14 @@ pub fn build() -> anyhow::Result<Vec<Image>> {
 
 /// The product: operator and sidecar.
 fn product() -> anyhow::Result<Vec<Image>> {
-    let programs = programs::build()?;
+    let programs = programs::build(&programs::SHIPPED)?;
     let engine = Engine::detect()?;
     ["operator", "sidecar"].iter().map(|name| ours(&engine, name, &programs)).collect()
+}
+
+/// The sidecar's image alone.
+pub(crate) fn sidecar() -> anyhow::Result<Image> {
+    ours(&Engine::detect()?, "sidecar", &programs::build(&programs::SHIPPED)?)
 }
 
 /// What the demo puts around it: the API to protect, and the server in Okta's place.

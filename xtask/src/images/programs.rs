@@ -9,18 +9,22 @@ use anyhow::Context;
 
 use crate::{console, paths, process};
 
-/// Builds both and returns the folder that holds them. Cargo does nothing when nothing changed.
-pub(crate) fn build() -> anyhow::Result<PathBuf> {
+/// What the images hold. Built together, so that each has the same dependencies with the same features every time.
+pub(crate) const SHIPPED: [&str; 2] = ["tollgate-operator", "tollgate-sidecar"];
+
+/// Builds these packages and returns the folder that holds their programs. Cargo does nothing when nothing changed.
+pub(crate) fn build(packages: &[&str]) -> anyhow::Result<PathBuf> {
     let profile = env::var("TOLLGATE_PROFILE").unwrap_or_else(|_| "release".into());
     let target = host()?;
-    console::step(&format!("operator and sidecar, static, profile {profile}"), || {
+    console::step(&format!("{}, static, profile {profile}", packages.join(", ")), || {
         process::capture(
             Command::new(cargo())
                 .current_dir(paths::repository())
                 // glibc linked in; names are resolved by hickory-dns, so that nothing is loaded at run time.
                 .env("RUSTFLAGS", "-C target-feature=+crt-static")
                 .args(["build", "--locked", "--profile", &profile, "--target", &target])
-                .args(["--package", "tollgate-operator", "--package", "tollgate-sidecar", "--bins"]),
+                .args(packages.iter().flat_map(|package| ["--package", package]))
+                .arg("--bins"),
         )
     })?;
     Ok(target_folder().join(target).join(profile))

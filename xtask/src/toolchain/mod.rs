@@ -3,4 +3,4 @@
 pub mod apt;
 mod go;
 
-pub use go::{ALL, Tool, ensure, path};
+pub use go::{ALL, OAUTH2_PROXY, Tool, ensure, path};

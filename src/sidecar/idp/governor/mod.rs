@@ -32,6 +32,8 @@ const COME_BACK: Duration = Duration::from_secs(1);
 /// All buckets of all issuers.
 pub(crate) struct Governor {
     window: Duration,
+    /// Whether the issuers' limits are heeded before they are hit.
+    heeds_limits: bool,
     /// Those in use; who holds none of a bucket's handles does not call.
     buckets: Mutex<HashMap<Key, Weak<Bucket>>>,
 }
@@ -67,7 +69,12 @@ struct Place<'a> {
 impl Governor {
     /// Heeds limits of so many calls per `window`; Okta's last a minute.
     pub(crate) fn new(window: Duration) -> Self {
-        Self { window, buckets: Mutex::default() }
+        Self { window, heeds_limits: true, buckets: Mutex::default() }
+    }
+
+    /// Heeds a 429 and nothing else: for measuring what a call costs, with an issuer of one's own.
+    pub(crate) fn without_limits(window: Duration) -> Self {
+        Self { heeds_limits: false, ..Self::new(window) }
     }
 
     /// The bucket of token requests and questions about tokens at this endpoint.
@@ -87,7 +94,7 @@ impl Governor {
         if let Some(bucket) = buckets.get(&key).and_then(Weak::upgrade) {
             return bucket;
         }
-        let state = Mutex::new(State::new(self.window, metered));
+        let state = Mutex::new(State::new(self.window, metered && self.heeds_limits));
         let bucket = Arc::new(Bucket { state, trusted: Notify::new(), strangers: Notify::new() });
         buckets.retain(|_, bucket| bucket.strong_count() > 0);
         buckets.insert(key, Arc::downgrade(&bucket));

@@ -177,3 +177,15 @@ async fn a_call_that_never_arrived_costs_nothing() {
     drop(admit(&bucket, OWN).await.ok().unwrap());
     assert!(matches!(error(admit(&bucket, OWN).await), IdpError::RateLimited { .. }), "one a minute, and it was made");
 }
+
+#[tokio::test]
+async fn without_limits_any_number_of_strangers_asks_at_once_and_a_429_still_counts() {
+    let governor = Governor::without_limits(Duration::from_secs(60));
+    let bucket = governor.calls(&url("http://127.0.0.1/introspect"));
+    let mut permits = Vec::new();
+    for _ in 0..300 {
+        permits.push(admit(&bucket, stranger(1)).await.unwrap());
+    }
+    permits[0].answered(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new());
+    assert!(admit(&bucket, stranger(1)).await.is_err());
+}
