@@ -10,6 +10,7 @@ mod admin;
 pub mod auth;
 pub mod broker;
 pub mod claim_headers;
+mod cors;
 pub mod external;
 #[cfg(fuzzing)]
 pub mod fuzzing;

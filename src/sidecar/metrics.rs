@@ -73,7 +73,7 @@ pub enum Place {
     Token,
     /// The metadata of the protected resource.
     Metadata,
-    /// It was refused before any route was looked for.
+    /// No route was looked for: it was refused before, or is a preflight that is answered here.
     None,
 }
 

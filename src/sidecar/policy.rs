@@ -10,6 +10,7 @@ use tollgate_contract::{
 };
 
 use crate::claim_headers::ClaimHeaders;
+use crate::cors::Cors;
 use crate::external::ExternalUrls;
 use crate::idp::is_org_server;
 use crate::path::CleanPath;
@@ -35,6 +36,8 @@ pub struct Policy {
     pub trusted_proxies: Vec<IpNet>,
     /// The claims that the app gets as headers.
     pub(crate) claim_headers: Arc<ClaimHeaders>,
+    /// What scripts of other origins may do.
+    pub(crate) cors: Cors,
 }
 
 /// Why a configuration is refused.
@@ -88,6 +91,9 @@ pub enum PolicyError {
     /// A number that means nothing.
     #[error("of answered requests one in {0} is to be logged; at least 1 is needed")]
     AccessLog(u32),
+    /// What scripts of other origins may do.
+    #[error("the setting for scripts of other origins (CORS) {0}")]
+    Cors(String),
     /// A claim's header.
     #[error("claim header {header:?} {problem}")]
     ClaimHeader {
@@ -135,6 +141,7 @@ impl Policy {
             .map_err(|(header, problem)| PolicyError::ClaimHeader { header, problem })?;
         Ok(Self {
             claim_headers: Arc::new(claim_headers),
+            cors: Cors::new(&config.cors).map_err(PolicyError::Cors)?,
             external_urls: external_urls(&config)?,
             trusted_proxies: config.trusted_proxies.iter().map(|range| proxy_range(range)).collect::<Result<_, _>>()?,
             routes: RouteTable::new(&config.routes, config.default_access, config.paths.case_sensitive)?,
@@ -339,7 +346,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_a_sentence() {
         type Change = fn(&mut Value);
-        let table: [(Change, &str); 39] = [
+        let table: [(Change, &str); 40] = [
             (|c| c["name"] = json!("a\"b"), "no DNS label"),
             (|c| c["namespace"] = json!(""), "no DNS label"),
             (|c| c["issuers"] = json!([]), "0 issuers"),
@@ -383,6 +390,14 @@ mod tests {
             (|c| c["issuers"][0]["dpop"] = json!("Accept"), "for which external URLs are needed"),
             (|c| c["upstream"]["port"] = json!(0), "upstream port 0"),
             (|c| c["upstream"]["port"] = json!(8480), "upstream port 8480"),
+            (
+                |c| {
+                    let open = json!({"origins": ["*"], "methods": [], "headers": [], "expose": [], "credentials": true,
+                                      "maxAgeSeconds": 0});
+                    c["cors"] = json!({"handle": open});
+                },
+                "(CORS) lets every origin in with credentials",
+            ),
             (
                 |c| c["upstream"]["claimHeaders"] = json!([{"claim": ["sub"], "header": "connection"}]),
                 "claim header \"connection\" means something else",

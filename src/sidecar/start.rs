@@ -28,7 +28,7 @@ use crate::metrics::ProxyMetrics;
 use crate::policy::{Policy, PolicyError};
 use crate::protected_resource::ProtectedResource;
 use crate::proxy::listening::Listening;
-use crate::proxy::{Dialer, HeaderRules, Proxy, UpstreamError};
+use crate::proxy::{Dialer, HeaderRules, Proxy, UploadRules, UpstreamError};
 use crate::rescue::Rescue;
 use crate::server::{self, Connections, Drain, Gate, Observer, Shared};
 use crate::trace::{TraceError, TraceWriter, Tracer};
@@ -290,6 +290,10 @@ fn start_workers(
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_DEFAULT_WORKERS);
     let upstream_slots = Arc::new(Semaphore::new(shared.limits.upstream_connections));
+    let uploads = UploadRules {
+        longest: shared.policy.config.max_body_bytes.unwrap_or(u64::MAX),
+        headers: shared.headers.clone(),
+    };
     let mut workers = Vec::new();
     for number in 0..wanted.map_or(available, NonZeroUsize::get) {
         let listener = std::os::fd::AsFd::as_fd(listener).try_clone_to_owned().map(std::net::TcpListener::from)?;
@@ -300,6 +304,7 @@ fn start_workers(
                 &shared.policy.config.upstream,
                 dialer,
                 Arc::clone(&upstream_slots),
+                uploads.clone(),
                 &shared.observer.metrics,
             ),
             shared: Arc::clone(shared),

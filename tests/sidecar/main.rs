@@ -3,7 +3,9 @@
 
 mod admin;
 mod auth;
+mod body_limit;
 mod broker;
+mod cors;
 mod dpop;
 mod drain;
 mod endurance;

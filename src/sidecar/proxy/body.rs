@@ -1,5 +1,6 @@
 //! Bodies on their way through: passed on frame by frame, never collected, so that the slower side sets the pace and
-//! memory stays constant. It counts bytes, cleans trailers and notes progress; it decides nothing about the request.
+//! memory stays constant. It counts bytes, cleans trailers and notes progress; of the request it decides
+//! only when it is too long.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::headers;
+use super::headers::{self, HeaderRules};
 use super::pool::Lease;
 
 /// A request's body towards the app.
@@ -21,7 +22,25 @@ pub(crate) enum Upload {
     /// There is none.
     Empty,
     /// As it comes from the caller.
-    Streaming { body: Incoming, progress: Arc<Progress> },
+    Streaming { body: Incoming, progress: Arc<Progress>, rules: UploadRules },
+}
+
+/// What a policy says of requests' bodies.
+#[derive(Debug, Clone)]
+pub(crate) struct UploadRules {
+    /// In bytes.
+    pub(crate) longest: u64,
+    /// For what stands at the end.
+    pub(crate) headers: HeaderRules,
+}
+
+/// Why a request's body breaks off. The app must not take what came of it for the whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    #[error("the caller's request broke off")]
+    Caller(#[from] hyper::Error),
+    #[error("the request's body is longer than the policy allows")]
+    TooLong,
 }
 
 /// How far an upload has come; shared with whoever waits for the answer.
@@ -32,6 +51,7 @@ pub(crate) struct Progress {
     last: AtomicU64,
     waits_for_caller: AtomicBool,
     over: AtomicBool,
+    too_long: AtomicBool,
     bytes: AtomicU64,
 }
 
@@ -66,12 +86,12 @@ struct Idle {
 
 impl Upload {
     /// Takes over a caller's body; the progress is there when there is a body.
-    pub(crate) fn new(body: Incoming) -> (Self, Option<Arc<Progress>>) {
+    pub(crate) fn new(body: Incoming, rules: &UploadRules) -> (Self, Option<Arc<Progress>>) {
         if body.is_end_stream() {
             return (Self::Empty, None);
         }
         let progress = Arc::new(Progress::new());
-        (Self::Streaming { body, progress: Arc::clone(&progress) }, Some(progress))
+        (Self::Streaming { body, progress: Arc::clone(&progress), rules: rules.clone() }, Some(progress))
     }
 }
 
@@ -82,6 +102,7 @@ impl Progress {
             last: AtomicU64::new(0),
             waits_for_caller: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            too_long: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
         }
     }
@@ -101,6 +122,11 @@ impl Progress {
         self.over.load(Ordering::Relaxed)
     }
 
+    /// More came than the policy allows.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.too_long.load(Ordering::Relaxed)
+    }
+
     /// Bytes from the caller so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -115,20 +141,25 @@ impl Progress {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self::Streaming { body, progress } = self.get_mut() else { return Poll::Ready(None) };
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let Self::Streaming { body, progress, rules } = self.get_mut() else { return Poll::Ready(None) };
         let polled = Pin::new(&mut *body).poll_frame(cx);
         progress.waits_for_caller.store(polled.is_pending(), Ordering::Relaxed);
         let frame = ready!(polled);
         let bytes =
             frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref).map_or(0, Bytes::len);
         progress.moved(bytes);
+        if progress.bytes() > rules.longest {
+            progress.too_long.store(true, Ordering::Relaxed);
+            return Poll::Ready(Some(Err(UploadError::TooLong)));
+        }
         if frame.is_none() || body.is_end_stream() {
             progress.over.store(true, Ordering::Relaxed);
         }
-        Poll::Ready(frame.map(|frame| frame.map(clean_trailers)))
+        let cleaned = |frame| clean_trailers(frame, Some(&rules.headers));
+        Poll::Ready(frame.map(|frame| frame.map(cleaned).map_err(UploadError::Caller)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -194,7 +225,7 @@ impl Body for Download {
         if frame.is_none() || self.body.is_end_stream() {
             self.release();
         }
-        Poll::Ready(frame.map(|frame| frame.map(clean_trailers).map_err(BodyError::App)))
+        Poll::Ready(frame.map(|frame| frame.map(|frame| clean_trailers(frame, None)).map_err(BodyError::App)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -215,10 +246,10 @@ impl Drop for Download {
     }
 }
 
-fn clean_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+fn clean_trailers(frame: Frame<Bytes>, rules: Option<&HeaderRules>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            headers::for_trailers(&mut trailers, None);
+            headers::for_trailers(&mut trailers, rules);
             Frame::trailers(trailers)
         }
         Err(data) => data,

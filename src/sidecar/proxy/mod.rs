@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tollgate_contract::UpstreamConfig;
 
-pub(crate) use body::{BodyError, Download, Progress};
+pub(crate) use body::{BodyError, Download, Progress, UploadRules};
 use dial::DialError;
 pub(crate) use dial::Dialer;
 pub use dial::UpstreamError;
@@ -43,6 +43,7 @@ use request::{Tongue, spare};
 pub(crate) struct Proxy {
     pool: Pool,
     tongue: Tongue,
+    uploads: UploadRules,
     patience: Patience,
     retries: Counter,
 }
@@ -63,11 +64,13 @@ impl Proxy {
         config: &UpstreamConfig,
         dialer: &Arc<Dialer>,
         slots: Arc<Semaphore>,
+        uploads: UploadRules,
         metrics: &ProxyMetrics,
     ) -> Self {
         Self {
             pool: Pool::new(config.protocol, Arc::clone(dialer), slots, metrics.upstream_connects.clone()),
             tongue: Tongue::new(config.protocol, dialer),
+            uploads,
             patience: Patience::new(&config.timeouts),
             retries: metrics.upstream_retries.clone(),
         }
@@ -80,12 +83,13 @@ impl Proxy {
 
     /// Makes a request ready for what the app speaks. `parts` has the headers as the app may see them.
     pub(crate) fn outgoing(&self, parts: http::request::Parts, body: Incoming, is_grpc: bool) -> Outgoing {
-        self.tongue.outgoing(parts, body, is_grpc)
+        self.tongue.outgoing(parts, body, &self.uploads, is_grpc)
     }
 
     /// Sends a request and returns the answer's head, its body still arriving.
     pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Response<Download>, Rejection> {
         let Outgoing { request, progress, is_grpc } = outgoing;
+        let upload = progress.as_deref();
         let mut connection = self.pool.checkout().await.map_err(|error| refused(&error))?;
         // A kept connection may have died unseen. What is safe to send twice is kept for a second try.
         let spare = if connection.reused { spare(&request) } else { None };
@@ -106,6 +110,7 @@ impl Proxy {
         match last {
             Attempt::Answered(response) => self.answered(response, connection, progress),
             Attempt::Unsent(_) => Err(hung_up()),
+            Attempt::Lost(_) if upload.is_some_and(|upload| upload.is_too_long()) => Err(too_long()),
             Attempt::Lost(error) if is_callers_fault(&error) => {
                 Err(Rejection::new(Reason::BadRequest, "The request's body did not arrive in full."))
             }
@@ -186,6 +191,11 @@ pub(crate) fn finish<B>(response: &mut Response<B>, request_id: &HeaderValue) {
 /// The caller's side of the body failed, not the app.
 fn is_callers_fault(error: &hyper::Error) -> bool {
     error.is_user()
+}
+
+/// A body that is over the policy's limit.
+pub(crate) fn too_long() -> Rejection {
+    Rejection::new(Reason::BodyTooLarge, "The request's body is longer than this API takes.")
 }
 
 fn hung_up() -> Rejection {

@@ -9,7 +9,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tollgate_contract::UpstreamProtocol;
 
-use super::body::{Progress, Upload};
+use super::body::{Progress, Upload, UploadRules};
 use super::dial::Dialer;
 
 /// How the app is spoken to.
@@ -36,8 +36,8 @@ impl Tongue {
     }
 
     /// `parts` has the headers as the app may see them.
-    pub(crate) fn outgoing(&self, mut parts: Parts, body: Incoming, is_grpc: bool) -> Outgoing {
-        let (body, progress) = Upload::new(body);
+    pub(crate) fn outgoing(&self, mut parts: Parts, body: Incoming, rules: &UploadRules, is_grpc: bool) -> Outgoing {
+        let (body, progress) = Upload::new(body, rules);
         match self.protocol {
             UpstreamProtocol::Http1 => for_http1(&mut parts, &body),
             UpstreamProtocol::H2c => self.for_http2(&mut parts),

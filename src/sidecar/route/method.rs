@@ -38,6 +38,11 @@ impl MethodSet {
         }
     }
 
+    /// Every method that rules can name, one by one.
+    pub(super) fn standard() -> impl Iterator<Item = Method> {
+        NAMES.into_iter().filter_map(|name| Method::from_bytes(name.as_bytes()).ok())
+    }
+
     /// The set of one method by its name, in capitals.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {

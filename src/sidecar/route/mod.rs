@@ -183,6 +183,16 @@ impl RouteTable {
         verdict
     }
 
+    /// The standard methods that somebody may use on a path.
+    #[must_use]
+    pub fn methods(&self, path: &CleanPath<'_>) -> MethodSet {
+        let may_come = |method: &Method| {
+            let verdict = self.judge(path, method);
+            verdict.requirement != Requirement::Impossible && verdict.method_mismatch.is_none()
+        };
+        MethodSet::standard().filter(may_come).fold(MethodSet::EMPTY, |set, method| set | MethodSet::of(&method))
+    }
+
     /// Names of the rules, by position.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().map(|rule| &*rule.name)
@@ -226,6 +236,16 @@ impl RouteTable {
 }
 
 impl Verdict {
+    /// What a preflight needs, where this is what the request that it announces needs: no token, for none can be in it.
+    /// What is nobody's stays so.
+    #[must_use]
+    pub fn of_preflight(self) -> Self {
+        match self.requirement {
+            Requirement::Impossible => self,
+            Requirement::Nothing | Requirement::Token => Self::start(Requirement::Nothing, self.route),
+        }
+    }
+
     fn start(requirement: Requirement, route: RouteId) -> Self {
         Self { requirement, method_mismatch: None, route, asking: 0 }
     }

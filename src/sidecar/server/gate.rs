@@ -22,6 +22,7 @@ use super::head::{self, Refusal};
 use crate::auth::{Admission, Authenticator, Presented};
 use crate::broker::Broker;
 use crate::claim_headers::WrittenClaims;
+use crate::cors::{Answers, Preflight};
 use crate::limits::Limits;
 use crate::metrics::Place;
 use crate::path::CleanPath;
@@ -66,6 +67,8 @@ impl Gate {
         let form = Form::of(&parts.headers);
         let mut flight = Flight::new(&self.shared.observer, &parts, &request_id, form);
         let is_http2 = parts.version == Version::HTTP_2;
+        let cors = &self.shared.policy.cors;
+        let script = cors.script(&parts.headers);
         let mut response = match self.pass(parts, body, peer, &request_id, &mut flight).await {
             Ok(response) => response,
             Err((rejection, context)) => {
@@ -75,6 +78,10 @@ impl Gate {
                 response
             }
         };
+        if let Some(script) = &script {
+            let from_app = matches!(response.body(), AnswerBody::App(_));
+            cors.mark(response.headers_mut(), script, if from_app { Answers::Apps } else { Answers::Ours });
+        }
         // HTTP/2 says it for the whole connection, by GOAWAY.
         if self.shared.drain.has_begun() && !is_http2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -91,19 +98,36 @@ impl Gate {
         flight: &mut Flight,
     ) -> Result<Response<AnswerBody>, Refusal<'_>> {
         let host = head::check(&parts)?.unwrap_or(&self.shared.fallback_host).clone();
-        let path = head::path(&parts.uri).unwrap_or_default();
-        if let Some(metadata) = self.shared.resource.at(path, &parts.headers) {
-            flight.place = Place::Metadata;
-            return show(metadata, &parts.method, request_id);
+        if self.shared.policy.config.max_body_bytes.is_some_and(|longest| body.size_hint().lower() > longest) {
+            return Err((proxy::too_long(), Context::None));
         }
-        let path = CleanPath::received(path, &self.shared.policy.config.paths)
+        let path = CleanPath::received(head::path(&parts.uri).unwrap_or_default(), &self.shared.policy.config.paths)
             .map_err(|error| (Rejection::new(Reason::BadPath, error.detail()), Context::None))?;
-        if let Some(broker) = self.shared.broker.as_ref().filter(|broker| path.spells(broker.path())) {
-            flight.place = Place::Token;
-            return self.token(broker, &parts, body, peer, request_id, flight).await;
+        let preflight = self.shared.policy.cors.preflight(&parts, !body.is_end_stream());
+        match &preflight {
+            None => {
+                if let Some(metadata) = self.shared.resource.at(path.as_str(), &parts.headers) {
+                    flight.place = Place::Metadata;
+                    return show(metadata, &parts.method, request_id);
+                }
+                if let Some(broker) = self.broker_at(&path) {
+                    flight.place = Place::Token;
+                    return self.token(broker, &parts, body, peer, request_id, flight).await;
+                }
+            }
+            Some(_) => {
+                if let Some(mut answer) = self.shared.policy.cors.answer(|| self.methods_at(&path, &parts)) {
+                    proxy::mark(answer.headers_mut(), request_id);
+                    return Ok(answer.map(AnswerBody::Own));
+                }
+                Preflight::strip(&mut parts.headers);
+            }
         }
         let routes = &self.shared.policy.routes;
-        let verdict = routes.judge(&path, &parts.method);
+        let verdict = match &preflight {
+            None => routes.judge(&path, &parts.method),
+            Some(announced) => routes.judge(&path, &announced.method).of_preflight(),
+        };
         flight.place = Place::Route(verdict.route);
         let (identity, dpop_nonce) = match self.admit(&verdict, &path, &parts, peer, flight).await? {
             Some(Admission { identity, dpop_nonce }) => (Some(identity), dpop_nonce),
@@ -121,6 +145,21 @@ impl Gate {
             response.headers_mut().insert(rescue::DPOP_NONCE, nonce);
         }
         Ok(response)
+    }
+
+    fn broker_at(&self, path: &CleanPath<'_>) -> Option<&Broker> {
+        self.shared.broker.as_ref().filter(|broker| path.spells(broker.path()))
+    }
+
+    /// What a preflight may be told of a path.
+    fn methods_at(&self, path: &CleanPath<'_>, parts: &Parts) -> MethodSet {
+        if self.shared.resource.at(path.as_str(), &parts.headers).is_some() {
+            MethodSet::GET
+        } else if self.broker_at(path).is_some() {
+            MethodSet::POST
+        } else {
+            self.shared.policy.routes.methods(path)
+        }
     }
 
     /// For whom the request is made, where its path asks for a token.
