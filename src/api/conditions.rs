@@ -119,6 +119,8 @@ pub mod reason {
     pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
     /// The ConfigMap with the CA certificates is missing, or holds none.
     pub const CA_BUNDLE_MISSING: &str = "CaBundleMissing";
+    /// A ConfigMap with CA certificates is there, and its key holds none.
+    pub const CA_BUNDLE_UNUSABLE: &str = "CaBundleUnusable";
     /// The Secret with the certificate of the port that callers use is missing, or holds none.
     pub const CERTIFICATE_MISSING: &str = "CertificateMissing";
 

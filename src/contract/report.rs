@@ -44,8 +44,10 @@ pub enum ProblemCode {
     CredentialsMissing,
     /// The issuer refused this API's own client (`invalid_client`).
     CredentialsRefused,
-    /// The mounted CA bundle is missing or holds no certificate.
+    /// The CA bundle is not mounted.
     CaBundleMissing,
+    /// The mounted CA bundle holds no certificate that can be used.
+    CaBundleUnusable,
     /// The mounted Secret with the proxy port's certificate is missing, or its certificate and key are none.
     TlsCertificateMissing,
     /// The mounted CA bundle of callers' certificates is missing or holds no certificate.

@@ -259,7 +259,7 @@ async fn a_ca_bundle_that_comes_late_is_taken_into_use() {
     world.await_problems(&[problem(ProblemCode::CaBundleMissing)]).await;
     assert_eq!(world.get(&world.issuer.token().signed()).await.verdict(), (503, "idp_error"));
     std::fs::write(&late, "no certificate").expect("a file");
-    world.await_problems(&[problem(ProblemCode::CaBundleMissing)]).await;
+    world.await_problems(&[problem(ProblemCode::CaBundleUnusable)]).await;
     std::fs::copy(world.issuer.ca_file(), &late).expect("a file");
     world.await_ready().await;
     world.await_problems(&[]).await;

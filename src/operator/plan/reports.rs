@@ -73,6 +73,7 @@ impl PolledPod {
         let lacking = |problem: &Problem| match problem.code {
             ProblemCode::CredentialsMissing
             | ProblemCode::CaBundleMissing
+            | ProblemCode::CaBundleUnusable
             | ProblemCode::TlsCertificateMissing
             | ProblemCode::ClientCaMissing
             | ProblemCode::UpstreamCaMissing => true,
@@ -224,6 +225,7 @@ fn problem_reason(code: ProblemCode) -> &'static str {
         ProblemCode::CaBundleMissing | ProblemCode::ClientCaMissing | ProblemCode::UpstreamCaMissing => {
             reason::CA_BUNDLE_MISSING
         }
+        ProblemCode::CaBundleUnusable => reason::CA_BUNDLE_UNUSABLE,
         ProblemCode::TlsCertificateMissing => reason::CERTIFICATE_MISSING,
         ProblemCode::IssuerUnreachable => reason::UNREACHABLE,
         ProblemCode::IssuerBadTls => reason::BAD_TLS,
@@ -248,7 +250,16 @@ fn issuer_sentence(code: ProblemCode, issuer: &Issuer) -> Option<String> {
             bundle.map_or("", |bundle| &bundle.name),
             bundle.map_or("", |bundle| &bundle.key)
         ),
-        ProblemCode::IssuerUnreachable => format!("Issuer {name} at {url} does not answer."),
+        ProblemCode::CaBundleUnusable => format!(
+            "The ConfigMap {} holds no PEM certificate under the key {}, which issuer {name} needs: write the CA's \
+             certificate there.",
+            bundle.map_or("", |bundle| &bundle.name),
+            bundle.map_or("", |bundle| &bundle.key)
+        ),
+        ProblemCode::IssuerUnreachable => format!(
+            "Issuer {name} at {url} does not answer: check the name of its host, and that DNS, NetworkPolicies and \
+             firewalls let the pods reach it."
+        ),
         ProblemCode::IssuerBadTls => {
             format!(
                 "The certificate of issuer {name} at {url} is not accepted: a private CA must be named in caBundle."
@@ -437,9 +448,16 @@ pub(crate) mod tests {
                 "Issuer okta needs the ConfigMap corp-ca with PEM certificates under the key root.pem.",
             ),
             (
+                ProblemCode::CaBundleUnusable,
+                "CaBundleUnusable",
+                "The ConfigMap corp-ca holds no PEM certificate under the key root.pem, which issuer okta needs: write the \
+                 CA's certificate there.",
+            ),
+            (
                 ProblemCode::IssuerUnreachable,
                 "Unreachable",
-                "Issuer okta at https://acme.okta.com/oauth2/default does not answer.",
+                "Issuer okta at https://acme.okta.com/oauth2/default does not answer: check the name of its host, and that \
+                 DNS, NetworkPolicies and firewalls let the pods reach it.",
             ),
             (
                 ProblemCode::IssuerBadTls,

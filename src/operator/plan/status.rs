@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use tollgate_api::conditions::{ConditionStatus, ConditionType, NewCondition, merge, ready, reason, transitions};
+use tollgate_api::conditions::{ConditionStatus, ConditionType, NewCondition, find, merge, ready, reason, transitions};
 use tollgate_api::types::OktaProtectedApiStatus;
 use tollgate_api::{OktaProtectedApi, ValidatedApi};
 use tollgate_contract::names::POLICY_HASH_ANNOTATION;
@@ -173,6 +173,8 @@ fn announcements(old: &[Condition], new: &[Condition]) -> Vec<Announcement> {
             "True" => is(condition, ConditionType::Ready) || was_wrong(condition),
             _ => !is(condition, ConditionType::Ready) && !PROGRESS.contains(&condition.reason.as_str()),
         })
+        // One cause is one Event: an issuer that keeps pods from becoming ready is told by its own condition.
+        .filter(|condition| !is(condition, ConditionType::WorkloadAvailable) || !is_issuers_trouble(condition, new))
         .map(|condition| Announcement {
             warning: condition.status != "True" && condition.reason != reason::ROLL_PENDING,
             reason: condition.reason.clone(),
@@ -180,6 +182,12 @@ fn announcements(old: &[Condition], new: &[Condition]) -> Vec<Announcement> {
             note: condition.message.clone(),
         })
         .collect()
+}
+
+/// Whether IssuersReachable says the same.
+fn is_issuers_trouble(condition: &Condition, all: &[Condition]) -> bool {
+    let issuers = find(all, ConditionType::IssuersReachable);
+    issuers.is_some_and(|issuers| issuers.status != "True" && issuers.reason == condition.reason)
 }
 
 fn validation(api: &ValidatedApi) -> String {
@@ -209,7 +217,6 @@ fn url(api: &ValidatedApi) -> String {
 mod tests {
     use k8s_openapi::jiff::Timestamp;
     use serde_json::json;
-    use tollgate_api::conditions::find;
     use tollgate_contract::ProblemCode;
 
     use super::*;
@@ -331,6 +338,19 @@ mod tests {
         let after = assessed(&accepted(), Some(&deployment), &[conforming(), conforming()], &during.status);
         assert_eq!(after.announcements.len(), 1);
         assert!(!after.announcements[0].warning, "healing is news too");
+    }
+
+    #[test]
+    fn an_issuer_that_keeps_pods_from_becoming_ready_is_announced_once() {
+        let report = reporting(&hash("new"), &[ProblemCode::IssuerUnreachable]);
+        let mut waiting = pod(&hash("new"), SidecarState::Up, report);
+        waiting.view.sidecar_ready = false;
+        let deployment = deployment(&json!({"replicas": 1, "updatedReplicas": 1}));
+        let assessed = assessed(&accepted(), Some(&deployment), &[waiting], &Default::default());
+        assert_eq!(word(&assessed.status, ConditionType::WorkloadAvailable), ("False", "Unreachable"));
+        assert_eq!(word(&assessed.status, ConditionType::IssuersReachable), ("False", "Unreachable"));
+        let words: Vec<_> = assessed.announcements.iter().map(|said| (&*said.reason, &*said.action)).collect();
+        assert_eq!(words, [("Unreachable", "IssuersReachable")]);
     }
 
     #[test]

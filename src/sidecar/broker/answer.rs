@@ -164,7 +164,8 @@ fn unavailable(error: &IdpError) -> Refusal {
         | IdpError::Garbled(_)
         | IdpError::ClientRefused
         | IdpError::CredentialsMissing
-        | IdpError::CaBundleMissing => Refusal::new(
+        | IdpError::CaBundleMissing
+        | IdpError::CaBundleUnusable => Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "server_error",
             "The authorization server gave no usable answer.",

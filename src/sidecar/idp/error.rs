@@ -48,9 +48,12 @@ pub(crate) enum IdpError {
     /// No usable Secret is mounted.
     #[error("this API's own client credentials are not mounted")]
     CredentialsMissing,
-    /// The CA bundle that the policy names is not mounted or holds no certificate.
-    #[error("the issuer's CA bundle is not mounted or holds no certificate")]
+    /// The CA bundle that the policy names is not mounted.
+    #[error("the issuer's CA bundle is not mounted")]
     CaBundleMissing,
+    /// The CA bundle that the policy names holds no certificate.
+    #[error("the issuer's CA bundle holds no PEM certificate that can be used")]
+    CaBundleUnusable,
     /// Our own bound of calls in flight is reached.
     #[error("too many calls to the issuer are in flight")]
     Busy,
@@ -66,6 +69,7 @@ impl IdpError {
             Self::ClientRefused => Some(ProblemCode::CredentialsRefused),
             Self::CredentialsMissing => Some(ProblemCode::CredentialsMissing),
             Self::CaBundleMissing => Some(ProblemCode::CaBundleMissing),
+            Self::CaBundleUnusable => Some(ProblemCode::CaBundleUnusable),
             Self::RateLimited { .. } | Self::Crowded { .. } | Self::Busy => None,
         }
     }
@@ -85,7 +89,8 @@ impl IdpError {
             | Self::Garbled(_)
             | Self::ClientRefused
             | Self::CredentialsMissing
-            | Self::CaBundleMissing => Reason::IdpError,
+            | Self::CaBundleMissing
+            | Self::CaBundleUnusable => Reason::IdpError,
             Self::Crowded { .. } | Self::Busy => Reason::Overloaded,
         }
     }
@@ -128,6 +133,7 @@ mod tests {
             IdpError::ClientRefused,
             IdpError::CredentialsMissing,
             IdpError::CaBundleMissing,
+            IdpError::CaBundleUnusable,
             IdpError::Busy,
         ];
         let serious = [Reason::IdpUnreachable, Reason::IdpRateLimited, Reason::IdpError, Reason::Overloaded];
@@ -152,6 +158,7 @@ mod tests {
             IdpError::ClientRefused,
             IdpError::CredentialsMissing,
             IdpError::CaBundleMissing,
+            IdpError::CaBundleUnusable,
         ] {
             assert!(!other.is_outage(), "{other}");
         }

@@ -28,7 +28,7 @@ const LARGEST_BODY: usize = 256 * 1024;
 
 /// Calls one issuer.
 pub(super) struct Http {
-    /// Absent while the CA bundle is missing.
+    /// Absent until there is a CA bundle that can be used, where one is named.
     client: ArcSwapOption<Client>,
 }
 
@@ -51,7 +51,7 @@ impl Http {
             CaBundle::Present(pem) => Some(pem.as_slice()),
             CaBundle::Missing => return Err(IdpError::CaBundleMissing),
         };
-        let tls = tls::client_config(pem).map_err(|_| IdpError::CaBundleMissing)?;
+        let tls = tls::client_config(pem).map_err(|_| IdpError::CaBundleUnusable)?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())

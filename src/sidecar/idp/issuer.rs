@@ -15,7 +15,7 @@ use tollgate_contract::{
 };
 use tracing::{info, warn};
 
-use super::credentials::{CaBundle, Mounted};
+use super::credentials::Mounted;
 use super::discovery::{Metadata, Needs, speaks_allowed_scheme};
 use super::doubts::Doubts;
 use super::governor::{Bucket, Governor};
@@ -50,7 +50,8 @@ pub(crate) struct Issuer {
     sharers: Mutex<Option<u32>>,
     keys: KeyCache,
     own_client: ArcSwapOption<OwnClient>,
-    ca_missing: AtomicBool,
+    /// What is the matter with the CA bundle that is mounted now.
+    ca_problem: ArcSwapOption<ProblemCode>,
     credentials_missing: AtomicBool,
     health: Health,
     issued: IssuedTokens,
@@ -103,7 +104,7 @@ impl Issuer {
             sharers: Mutex::new(None),
             keys: KeyCache::new(Instant::now()),
             own_client: ArcSwapOption::empty(),
-            ca_missing: AtomicBool::new(false),
+            ca_problem: ArcSwapOption::empty(),
             credentials_missing: AtomicBool::new(false),
             health: Health::default(),
             issued: IssuedTokens::new(),
@@ -267,8 +268,8 @@ impl Issuer {
 
     /// Takes what is mounted into use. What has gone stays in use, and is reported.
     pub(super) fn mount(&self, mounted: &Mounted) {
-        let trusted = self.http.trust(&mounted.ca);
-        self.ca_missing.store(trusted.is_err() && mounted.ca != CaBundle::NotNamed, Ordering::Release);
+        let problem = self.http.trust(&mounted.ca).err().and_then(|error| error.problem());
+        self.ca_problem.store(problem.map(Arc::new));
         self.credentials_missing.store(mounted.credentials.is_none(), Ordering::Release);
         if let Some(credentials) = &mounted.credentials {
             let unchanged = self.own_client.load().as_ref().is_some_and(|client| client.holds(credentials));
@@ -301,10 +302,9 @@ impl Issuer {
     }
 
     pub(super) fn problems(&self) -> Vec<ProblemCode> {
-        let missing = |flag: &AtomicBool, code| flag.load(Ordering::Acquire).then_some(code);
-        let mut problems: Vec<_> = missing(&self.ca_missing, ProblemCode::CaBundleMissing).into_iter().collect();
-        if self.mode().introspects() {
-            problems.extend(missing(&self.credentials_missing, ProblemCode::CredentialsMissing));
+        let mut problems: Vec<_> = self.ca_problem.load().iter().map(|problem| **problem).collect();
+        if self.mode().introspects() && self.credentials_missing.load(Ordering::Acquire) {
+            problems.push(ProblemCode::CredentialsMissing);
         }
         problems.extend(self.health.problems());
         problems
