@@ -20,6 +20,10 @@ struct Calls {
     http1: u64,
     http2: u64,
     downloads: u64,
+    /// Tried again: an idle connection was closed just then.
+    reopened: u64,
+    /// Tried again: not sent before GOAWAY came.
+    refused: u64,
     failed: u64,
     failures: Vec<String>,
 }
@@ -56,6 +60,7 @@ async fn no_request_is_lost_while_pods_roll_and_go() {
     assert_eq!(calls.failed, 0, "{:#?}", calls.failures);
     let least = LOAD.as_secs() * 100;
     assert!(calls.http1 > least && calls.http2 > least && calls.downloads > 50, "the callers did call: {calls:?}");
+    assert!(calls.reopened + calls.refused < calls.http1 / 100, "hardly ever is a second try needed: {calls:?}");
     assert!(rolls > 1, "pods rolled while they called");
 }
 
