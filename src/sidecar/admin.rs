@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use prometheus_client::registry::Registry;
-use tollgate_contract::{PolicyHash, SidecarReport, names};
+use tollgate_contract::{PolicyHash, Problem, SidecarReport, names};
 use tollgate_runtime::admin::Answer;
 
 use crate::idp::Issuers;
 use crate::proxy::listening::Listening;
-use crate::server::Drain;
+use crate::server::{Drain, Tls};
 
 /// What the answers are made of.
 pub(crate) struct Admin {
@@ -19,6 +19,8 @@ pub(crate) struct Admin {
     pub(crate) issuers: Arc<Issuers>,
     pub(crate) registry: Registry,
     pub(crate) drain: Drain,
+    /// None = plain.
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) app: Listening,
 }
 
@@ -44,9 +46,18 @@ impl Admin {
             unready("draining\n")
         } else if !self.issuers.is_ready() {
             unready("waiting for the issuers' keys or the client's credentials\n")
+        } else if self.tls.as_ref().is_some_and(|tls| !tls.is_ready()) {
+            unready("waiting for the certificate\n")
         } else {
             Answer::text(StatusCode::OK, "ready\n")
         }
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.issuers.problems();
+        let of_tls = self.tls.as_ref().and_then(|tls| tls.problem());
+        problems.extend(of_tls.map(|code| Problem { code, issuer: String::new() }));
+        problems
     }
 
     fn report(&self) -> Answer {
@@ -54,7 +65,7 @@ impl Admin {
             pod_uid: self.pod_uid.clone(),
             policy_hash: self.policy_hash.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            problems: self.issuers.problems(),
+            problems: self.problems(),
             issuers: self.issuers.reports(),
             app_listens: Some(self.app.has_begun()),
         };

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
@@ -18,8 +19,8 @@ pub struct Identity {
     pub issuer: Arc<str>,
     /// `exp`, seconds since the epoch.
     pub expires_at: u64,
-    /// `cnf.jkt`: the key whose holder alone may use the token (RFC 9449 section 6.1).
-    pub bound_to: Option<Thumbprint>,
+    /// What alone makes a caller one who may use the token.
+    pub bound_to: Option<Binding>,
     /// What the token, or the answer that spoke for it, says in full; kept only where the policy has a rule on claims.
     pub claims: Option<Arc<Object>>,
     /// Subject, client and scopes, made once.
@@ -52,15 +53,31 @@ impl Identity {
     }
 }
 
-/// The SHA-256 thumbprint of a public key (RFC 7638).
+/// What a token is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Binding {
+    /// `cnf.jkt`: its holder proves it with each request (RFC 9449 section 6.1).
+    Key(Thumbprint),
+    /// `cnf.x5t#S256`: its holder proves it with the connection (RFC 8705 section 3.1).
+    Certificate(Thumbprint),
+}
+
+/// SHA-256 of a public key (RFC 7638) or of a certificate (RFC 8705 section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Thumbprint(pub [u8; 32]);
 
 impl Thumbprint {
-    /// Reads the value of `cnf.jkt`; `None` when it is no base64url of 32 octets.
+    /// Of a certificate's DER.
+    pub(crate) fn of_certificate(der: &[u8]) -> Self {
+        let mut octets = [0; 32];
+        octets.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
+        Self(octets)
+    }
+
+    /// Reads the value of `cnf.jkt` or `cnf.x5t#S256`; `None` when it is no base64url of 32 octets.
     #[must_use]
-    pub fn parse(jkt: &str) -> Option<Self> {
-        URL_SAFE_NO_PAD.decode(jkt).ok()?.try_into().ok().map(Self)
+    pub fn parse(text: &str) -> Option<Self> {
+        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
     }
 }
 

@@ -17,6 +17,10 @@ pub struct Limits {
     /// For a request's head. Also how long an idle connection is kept, as HTTP/1.1 cannot tell the two apart: longer
     /// than the 60 s after which common load balancers let go of theirs, so that they, not we, close it.
     pub head: Duration,
+    /// Between looks at mounted certificates: well within the overlap that every issuer of certificates leaves.
+    pub mounts: Duration,
+    /// For a TLS handshake: a few round trips.
+    pub handshake: Duration,
     /// Between pings to a caller on HTTP/2, and for each to be answered: so a dead one goes, and one whose head never ends.
     pub ping: Duration,
     /// For a token request's body, which is a short form.
@@ -37,6 +41,8 @@ impl Default for Limits {
             upstream_connections: 1024,
             dpop_proofs: 1 << 19,
             head: Duration::from_secs(75),
+            mounts: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
             ping: Duration::from_secs(20),
             token_body: Duration::from_secs(10),
             unread: Duration::from_secs(60),

@@ -40,6 +40,8 @@ struct Metadata<'a> {
     dpop_signing_alg_values_supported: Vec<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dpop_bound_access_tokens_required: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_client_certificate_bound_access_tokens: bool,
 }
 
 impl ProtectedResource {
@@ -85,6 +87,10 @@ fn metadata<'a>(config: &'a SidecarConfig, url: &'a ExternalUrl) -> Metadata<'a>
             Vec::new()
         },
         dpop_bound_access_tokens_required: requires_dpop,
+        tls_client_certificate_bound_access_tokens: config
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.client_certificates.is_some()),
     }
 }
 

@@ -30,7 +30,7 @@ use crate::protected_resource::ProtectedResource;
 use crate::proxy::listening::Listening;
 use crate::proxy::{Dialer, HeaderRules, Proxy, UploadRules, UpstreamError};
 use crate::rescue::Rescue;
-use crate::server::{self, Connections, Drain, Gate, Observer, Shared};
+use crate::server::{self, Connections, Drain, Gate, Observer, Shared, Tls};
 use crate::trace::{TraceError, TraceWriter, Tracer};
 
 /// A sidecar must leave the node's cores to the app; one worker forwards tens of thousands of requests a second.
@@ -167,6 +167,9 @@ impl Sidecar {
         let (log, log_writer) = open_log(options.access_log, policy.config.access_log, &metrics)?;
         let (tracer, traces) = Tracer::start(&policy.config, dialer.address(), &options.pod_uid, &metrics)?.unzip();
 
+        let mounts = options.limits.mounts;
+        let tls = policy.config.tls.as_ref();
+        let tls = tls.map(|tls| Tls::watch(tls, mounts, &mut registry, background.clone()));
         let drain = Drain::default();
         let admin = Admin {
             pod_uid: options.pod_uid,
@@ -174,6 +177,7 @@ impl Sidecar {
             issuers,
             registry,
             drain: drain.clone(),
+            tls: tls.clone(),
             app: Listening::watch(dialer.address(), background.clone()),
         };
         let rescue = Rescue::new(&policy);
@@ -189,6 +193,7 @@ impl Sidecar {
             broker,
             observer: Arc::new(Observer { metrics, log, tracer }),
             limits: options.limits,
+            tls,
             drain: drain.clone(),
         });
         let workers = start_workers(&proxy_listener, options.workers, &shared, &dialer, &connections)

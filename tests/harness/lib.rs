@@ -3,6 +3,7 @@
 pub mod apiserver;
 pub mod app;
 pub mod browser;
+pub mod certificates;
 pub mod collector;
 pub mod endurance;
 pub mod forward;

@@ -244,7 +244,11 @@ async fn what_is_certainly_bad_costs_no_question() {
         ("expired", good.clone().claim("exp", json!(now - 61)).signed(), "expired"),
         ("audience", good.clone().claim("aud", json!("api://other")).signed(), "audience_mismatch"),
         ("issuer", good.clone().claim("iss", json!("https://evil.example")).signed(), "issuer_mismatch"),
-        ("bound to a certificate", good.clone().claim("cnf", json!({"x5t#S256": "x"})).signed(), "sender_mismatch"),
+        (
+            "bound to a certificate",
+            good.clone().claim("cnf", json!({"x5t#S256": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"})).signed(),
+            "sender_mismatch",
+        ),
         ("a logout token", good.clone().header("typ", json!("logout+jwt")).signed(), "wrong_token_type"),
         (
             "a proof under an unknown key",

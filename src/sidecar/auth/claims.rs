@@ -10,7 +10,7 @@ use tollgate_contract::TokenProfile;
 
 use super::credentials::LONGEST_TOKEN;
 use crate::claim_headers::{ClaimHeaders, WrittenClaims};
-use crate::identity::{Identity, IdentityHeaders, Scopes, Thumbprint};
+use crate::identity::{Binding, Identity, IdentityHeaders, Scopes, Thumbprint};
 use crate::jose::Object;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
@@ -61,7 +61,7 @@ pub(crate) struct Facts {
     client_id: Option<String>,
     scopes: Scopes,
     expires_at: u64,
-    bound_to: Option<Thumbprint>,
+    bound_to: Option<Binding>,
     claims: Option<Arc<Object>>,
     written: WrittenClaims,
 }
@@ -95,11 +95,11 @@ impl Claims {
     }
 
     /// Judges the members of an introspection answer that says `active: true` (RFC 7662 section 4: the answer is not
-    /// the last word). `bound_to` is the key that the token itself names; the answer need not repeat it.
+    /// the last word). `bound_to` is what the token itself names; the answer need not repeat it.
     pub(crate) fn judge_answer(
         &self,
         issuer: &str,
-        bound_to: Option<Thumbprint>,
+        bound_to: Option<Binding>,
         rules: &Rules<'_>,
         now: SystemTime,
     ) -> Judgement<Facts> {
@@ -111,13 +111,15 @@ impl Claims {
         self.check_lifetime(expires_at, rules, now)?;
         self.check_audience(rules)?;
         let mut facts = self.facts(expires_at, rules)?;
-        if let Some(key) = bound_to
-            && facts.bound_to.replace(key).is_some_and(|other| other != key)
+        if let Some(one) = bound_to
+            && facts.bound_to.replace(one).is_some_and(|other| other != one)
         {
             return Err(bound_elsewhere());
         }
         match self.text("token_type")? {
-            Some(kind) if kind.eq_ignore_ascii_case("DPoP") && facts.bound_to.is_none() => Err(bound_elsewhere()),
+            Some(kind) if kind.eq_ignore_ascii_case("DPoP") && !matches!(facts.bound_to, Some(Binding::Key(_))) => {
+                Err(bound_elsewhere())
+            }
             Some(kind) if !["Bearer", "DPoP"].iter().any(|one| kind.eq_ignore_ascii_case(one)) => {
                 Err(no_access_token())
             }
@@ -196,15 +198,21 @@ impl Claims {
         }
     }
 
-    /// The key that the token is bound to (RFC 9449 section 6.1). One that is bound to a certificate (RFC 8705 section 3)
-    /// or by other means (RFC 7800) is nobody's to use here, for the proof of it cannot be seen.
-    pub(crate) fn confirmation(&self) -> Judgement<Option<Thumbprint>> {
+    /// What the token is bound to: a key (RFC 9449 section 6.1) or a certificate (RFC 8705 section 3.1). One that is bound
+    /// to both, or by other means (RFC 7800), is nobody's to use here, for the proof of it cannot be seen.
+    pub(crate) fn confirmation(&self) -> Judgement<Option<Binding>> {
         let Some(cnf) = self.0.get("cnf") else { return Ok(None) };
         let cnf = cnf.as_object().ok_or_else(|| malformed("The token's confirmation (cnf) is not an object."))?;
-        match cnf.get("jkt") {
-            Some(jkt) if cnf.len() == 1 => {
-                let thumbprint = jkt.as_str().and_then(Thumbprint::parse);
-                thumbprint.map(Some).ok_or_else(|| malformed("The token's key thumbprint (jkt) is none."))
+        let thumbprint =
+            |value: &Value, detail| value.as_str().and_then(Thumbprint::parse).ok_or_else(|| malformed(detail));
+        match (cnf.len(), cnf.get("jkt"), cnf.get("x5t#S256")) {
+            (1, Some(jkt), None) => {
+                let key = thumbprint(jkt, "The token's key thumbprint (jkt) is none.")?;
+                Ok(Some(Binding::Key(key)))
+            }
+            (1, None, Some(x5t)) => {
+                let certificate = thumbprint(x5t, "The token's certificate thumbprint (x5t#S256) is none.")?;
+                Ok(Some(Binding::Certificate(certificate)))
             }
             _ => Err(bound_elsewhere()),
         }

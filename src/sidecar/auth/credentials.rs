@@ -134,6 +134,7 @@ mod tests {
             query,
             headers: &headers,
             from: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            certificate: None,
         };
         let credentials = Credentials::of(&presented).map_err(|rejection| rejection.reason)?;
         let token = credentials.token().map_err(|rejection| rejection.reason)?;

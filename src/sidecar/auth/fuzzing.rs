@@ -16,7 +16,7 @@ use super::credentials::{Credentials, Scheme};
 use super::dpop::{Dpop, Sent};
 use super::jwt::{Jws, Shape};
 use crate::external::ExternalUrls;
-use crate::identity::{Identity, Thumbprint};
+use crate::identity::{Binding, Identity, Thumbprint};
 use crate::idp::TokenDigest;
 use crate::jose::{Algorithm, json};
 
@@ -39,7 +39,8 @@ pub fn authorization(data: &[u8]) {
         }
     }
     let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let presented = Presented { method: &Method::GET, path: "/", query: None, headers: &headers, from };
+    let presented =
+        Presented { method: &Method::GET, path: "/", query: None, headers: &headers, from, certificate: None };
     let Ok(credentials) = Credentials::of(&presented) else { return };
     assert_eq!(headers.len(), 1, "two credentials are none");
     assert_eq!(Scheme::attempted(&headers), Some(credentials.scheme()));
@@ -168,10 +169,14 @@ pub fn dpop(data: &[u8]) {
     let Ok(proof) = HeaderValue::from_bytes(data) else { return };
     let headers = HeaderMap::from_iter([(HeaderName::from_static("dpop"), proof)]);
     let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let presented = Presented { method: &Method::GET, path: "/items", query: None, headers: &headers, from };
+    let presented =
+        Presented { method: &Method::GET, path: "/items", query: None, headers: &headers, from, certificate: None };
     let sent = Sent { scheme: Scheme::Dpop, token: TokenDigest::of(b"token"), presented, now: now() };
-    let identity =
-        |bound_to: &str| Identity { expires_at: NOW + 600, bound_to: Thumbprint::parse(bound_to), ..Identity::blank() };
+    let identity = |bound_to: &str| Identity {
+        expires_at: NOW + 600,
+        bound_to: Thumbprint::parse(bound_to).map(Binding::Key),
+        ..Identity::blank()
+    };
     assert!(dpop.check(&identity("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), &sent).is_err(), "nobody's key");
     if dpop.check(&identity(HOLDER), &sent).is_err() {
         return;

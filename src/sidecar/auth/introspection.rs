@@ -14,7 +14,7 @@ use super::claims::{Claims, Kept};
 use super::decision_cache::{Decision, DecisionCache};
 use super::metrics::AuthMetrics;
 use super::{Asked, rules};
-use crate::identity::{Identity, Thumbprint};
+use crate::identity::{Binding, Identity};
 use crate::idp::{IdpError, Issuer, Key, SingleFlight, Standing, TokenDigest};
 use crate::jose::Object;
 use crate::reason::Reason;
@@ -36,8 +36,8 @@ const UNANSWERED_FOR: Duration = Duration::from_secs(1);
 pub(crate) enum Known {
     /// Nothing for certain.
     Nothing {
-        /// The key that it says it is bound to: nobody could take that out of a good token, and an answer may omit it.
-        bound_to: Option<Thumbprint>,
+        /// What it says it is bound to: nobody could take that out of a good token, and an answer may omit it.
+        bound_to: Option<Binding>,
     },
     /// Signature and claims are good under the issuer's key, until the token expires.
     Sound {
@@ -106,7 +106,7 @@ impl Introspector {
         asked: Asked<'_>,
         known: Known,
     ) -> Result<Arc<Identity>, Rejection> {
-        let Asked { token, digest, now, arrival, from, kept } = asked;
+        let Asked { token, digest, now, arrival, from, kept, certificate: _ } = asked;
         let work = || {
             let shared = Arc::clone(&self.shared);
             let earlier = shared.decisions.earlier(&digest, now);

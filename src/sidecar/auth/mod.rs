@@ -1,6 +1,7 @@
 //! Judges the access token of a request: who it speaks for, or why it is refused. Reads top-down: the header, the
 //! remembered verdict, then by the issuer's mode the local check, the issuer's word, or both. It evaluates no policy.
 
+mod certificate;
 mod claims;
 mod credentials;
 mod decision_cache;
@@ -31,7 +32,7 @@ use self::dpop::Sent;
 use self::introspection::{Introspector, Known, expiry};
 use self::jwt::{Jws, Shape};
 use crate::claim_headers::ClaimHeaders;
-use crate::identity::Identity;
+use crate::identity::{Identity, Thumbprint};
 use crate::idp::{Issuer, Issuers, Key, KeySet, Missing, TokenDigest};
 use crate::jose::Algorithm;
 use crate::reason::Reason;
@@ -69,6 +70,8 @@ pub struct Presented<'a> {
     pub headers: &'a HeaderMap,
     /// Who is asking, as far as the network says.
     pub from: IpAddr,
+    /// Of the certificate that the connection's caller showed, under a CA of the policy.
+    pub certificate: Option<Thumbprint>,
 }
 
 /// A token to judge, and when.
@@ -81,6 +84,8 @@ struct Asked<'a> {
     arrival: Instant,
     /// Who is asking, as far as the network says.
     from: IpAddr,
+    /// Of the certificate that the sender has shown. No verdict on the token may rest on it.
+    certificate: Option<Thumbprint>,
     /// What is kept of its claims with the identity.
     kept: &'a Arc<Kept>,
 }
@@ -124,10 +129,12 @@ impl Authenticator {
             let token = credentials.token()?;
             self.metrics.cache_misses.inc();
             // Boxed: the way through the caches stays small, and only this one is long.
-            let (arrival, from) = (Instant::now(), presented.from);
-            Box::pin(self.judge(Asked { token, digest, now, arrival, from, kept: &self.kept })).await?
+            let arrival = Instant::now();
+            let Presented { from, certificate, .. } = presented;
+            Box::pin(self.judge(Asked { token, digest, now, arrival, from, certificate, kept: &self.kept })).await?
         };
         // A remembered verdict says nothing about who sends the token this time.
+        certificate::check(identity.bound_to, presented.certificate)?;
         let dpop_nonce = self.dpop.check(&identity, &Sent { scheme, token: digest, presented, now })?;
         Ok(Admission { identity, dpop_nonce })
     }
@@ -217,6 +224,8 @@ async fn check_locally(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Resu
     let algorithm = jws.check_header(issuer.algorithms(), issuer.token_profile())?;
     let facts = jws.claims.judge_token(&rules(issuer, asked.kept), asked.now)?;
     let identity = facts.into_identity(issuer.shared_name(), issuer.url_header())?;
+    // Checked again at the end; here so that a token in the wrong hands costs no fetch and no question.
+    certificate::check(identity.bound_to, asked.certificate)?;
     let set = issuer.keys().holding(jws.kid(), asked.arrival).await.map_err(|missing| no_key(&missing))?;
     let key = match signer(&set, jws, algorithm) {
         Some(key) => key,
@@ -231,7 +240,9 @@ async fn look_at(issuer: &Issuer, asked: Asked<'_>, jws: &Jws<'_>) -> Result<Kno
     let rules = rules(issuer, asked.kept);
     jws.check_type(issuer.token_profile())?;
     jws.claims.refuse_certainly_bad(&rules, asked.now)?;
-    let unverified = Known::Nothing { bound_to: jws.claims.confirmation()? };
+    let bound_to = jws.claims.confirmation()?;
+    certificate::check(bound_to, asked.certificate)?;
+    let unverified = Known::Nothing { bound_to };
     let Ok(algorithm) = jws.algorithm(issuer.algorithms()) else { return Ok(unverified) };
     let set = issuer.keys().current();
     let is_kid_known = jws.kid().is_some() && set.candidates(jws.kid()).next().is_some();

@@ -11,7 +11,7 @@ use tollgate_contract::AuthorizationHeader;
 use super::trace_context;
 use crate::claim_headers::{ClaimHeaders, WrittenClaims};
 use crate::header_names::{is_hop_by_hop, is_meaningful, is_untrusted, resembles};
-use crate::identity::IdentityHeaders;
+use crate::identity::{IdentityHeaders, Thumbprint};
 
 /// Enough for every app's correlation id, too short to be a burden in logs.
 const MAX_REQUEST_ID: usize = 64;
@@ -31,20 +31,39 @@ const X_TOLLGATE_ISSUER: HeaderName = HeaderName::from_static("x-tollgate-issuer
 pub(crate) struct Peer {
     /// The other end of the connection.
     pub(crate) ip: std::net::IpAddr,
+    sealed: Option<Sealed>,
     address: HeaderValue,
     forwarded: HeaderValue,
 }
 
+/// A connection under TLS.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sealed {
+    /// Of the caller's certificate, where it showed one.
+    pub(crate) certificate: Option<Thumbprint>,
+}
+
 impl Peer {
-    pub(crate) fn new(address: std::net::IpAddr) -> Self {
+    /// `sealed` = under TLS.
+    pub(crate) fn new(address: std::net::IpAddr, sealed: Option<Sealed>) -> Self {
         // A dual-stack listener shows IPv4 peers as ::ffff:a.b.c.d, which few apps expect.
         let address = address.to_canonical();
+        let scheme = if sealed.is_some() { "https" } else { "http" };
         let forwarded = match address {
-            std::net::IpAddr::V4(v4) => format!("for={v4};proto=http"),
-            std::net::IpAddr::V6(v6) => format!("for=\"[{v6}]\";proto=http"),
+            std::net::IpAddr::V4(v4) => format!("for={v4};proto={scheme}"),
+            std::net::IpAddr::V6(v6) => format!("for=\"[{v6}]\";proto={scheme}"),
         };
         let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { ip: address, address: value(address.to_string()), forwarded: value(forwarded) }
+        Self { ip: address, sealed, address: value(address.to_string()), forwarded: value(forwarded) }
+    }
+
+    /// Of the certificate that the caller showed, under a CA of the policy.
+    pub(crate) fn certificate(&self) -> Option<Thumbprint> {
+        self.sealed?.certificate
+    }
+
+    fn scheme(&self) -> HeaderValue {
+        HeaderValue::from_static(if self.sealed.is_some() { "https" } else { "http" })
     }
 }
 
@@ -122,7 +141,7 @@ pub(crate) fn for_app<'r>(
     }
     append(headers, header::FORWARDED, &peer.forwarded);
     if !is_single(headers, &X_FORWARDED_PROTO, |proto| matches!(proto, b"http" | b"https")) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, peer.scheme());
     }
     if !is_single(headers, &X_FORWARDED_HOST, |host| !host.is_empty()) {
         headers.insert(X_FORWARDED_HOST, host.clone());
@@ -258,7 +277,7 @@ mod tests {
         read: &[HeaderName],
     ) -> HeaderMap {
         let mut headers = map(pairs);
-        let peer = Peer::new("10.0.0.7".parse().unwrap());
+        let peer = Peer::new("10.0.0.7".parse().unwrap(), None);
         let (host, request_id) = (HeaderValue::from_static("api.test"), &HeaderValue::from_static("id1"));
         let told = Told { host, peer: &peer, request_id, identity };
         for_app(&mut headers, told, &rules(&[], AuthorizationHeader::Forward), &read.iter());
@@ -329,7 +348,7 @@ mod tests {
             ("x-users", "fine"),
             ("xuser", "fine"),
         ];
-        let (peer, request_id) = (Peer::new("10.0.0.7".parse().unwrap()), &HeaderValue::from_static("id1"));
+        let (peer, request_id) = (Peer::new("10.0.0.7".parse().unwrap(), None), &HeaderValue::from_static("id1"));
         let user = (HeaderName::from_static("x-user"), HeaderValue::from_static("ada"));
         let identity = IdentityHeaders {
             claims: WrittenClaims::Headers(vec![user].into()),
@@ -472,8 +491,8 @@ mod tests {
 
     #[test]
     fn ipv6_peers_are_quoted_in_forwarded_and_mapped_ones_shown_as_ipv4() {
-        assert_eq!(Peer::new("2001:db8::1".parse().unwrap()).forwarded, "for=\"[2001:db8::1]\";proto=http");
-        assert_eq!(Peer::new("::ffff:10.1.2.3".parse().unwrap()).address, "10.1.2.3");
+        assert_eq!(Peer::new("2001:db8::1".parse().unwrap(), None).forwarded, "for=\"[2001:db8::1]\";proto=http");
+        assert_eq!(Peer::new("::ffff:10.1.2.3".parse().unwrap(), None).address, "10.1.2.3");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) use body::{BodyError, Download, Progress, UploadRules};
 use dial::DialError;
 pub(crate) use dial::Dialer;
 pub use dial::UpstreamError;
-pub(crate) use headers::{HeaderRules, Peer, Told, for_app, mark, request_id};
+pub(crate) use headers::{HeaderRules, Peer, Sealed, Told, for_app, mark, request_id};
 pub(crate) use request::Outgoing;
 
 use crate::metrics::ProxyMetrics;

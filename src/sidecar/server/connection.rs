@@ -2,7 +2,9 @@
 //! leaves when the sidecar stops; what is asked on it is `gate`'s.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,8 +22,9 @@ use super::Gate;
 use super::protocol::{self, Http};
 use super::reader::Watched;
 use super::streams::Streams;
+use super::tls::{Secured, Tls};
 use crate::metrics::{Observed, Place, Protocol};
-use crate::proxy::Peer;
+use crate::proxy::{Peer, Sealed};
 use crate::reason::Reason;
 use crate::rescue;
 
@@ -65,19 +68,43 @@ pub(super) async fn serve(stream: TcpStream, address: SocketAddr, gate: Arc<Gate
         return;
     }
     let stream = Watched::new(stream, gate.shared.limits.unread);
-    let caller = Arc::new(Caller { peer: Peer::new(address.ip()), gate });
-    let drain = caller.gate.shared.drain.clone();
-    let begun = tokio::select! {
+    let drain = gate.shared.drain.clone();
+    let opened = async {
+        match gate.shared.tls.clone() {
+            Some(tls) => secured(stream, &tls, address.ip(), gate).await,
+            None => plain(stream, address.ip(), gate).await,
+        }
+    };
+    let opened = tokio::select! {
         // What has arrived is served, also at the end.
         biased;
-        begun = timeout(caller.gate.shared.limits.head, protocol::sniff(stream)) => begun,
+        opened = opened => opened,
         () = drain.stop_accepting() => return,
     };
-    match begun {
-        Ok(Ok((Http::One, stream))) => serve_http1(stream, caller).await,
-        Ok(Ok((Http::Two, stream))) => serve_http2(stream, caller).await,
-        Ok(Err(error)) => tracing::debug!(%error, "a caller's connection broke before a request"),
-        Err(_) => tracing::debug!("a caller connected and said nothing"),
+    match opened {
+        Ok(serving) => serving.await,
+        Err(error) => tracing::debug!(%error, "a caller's connection came to no request"),
+    }
+}
+
+/// A connection that has begun, and is yet to be served. Boxed once a connection: there are four kinds.
+type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+async fn plain(stream: Watched, from: IpAddr, gate: Arc<Gate>) -> io::Result<Serving> {
+    let (http, stream) = timeout(gate.shared.limits.head, protocol::sniff(stream)).await??;
+    Ok(speak(http, stream, Caller { peer: Peer::new(from, None), gate }))
+}
+
+async fn secured(stream: Watched, tls: &Tls, from: IpAddr, gate: Arc<Gate>) -> io::Result<Serving> {
+    let Secured { stream, http, certificate } = tls.accept(stream, gate.shared.limits.handshake).await?;
+    Ok(speak(http, stream, Caller { peer: Peer::new(from, Some(Sealed { certificate })), gate }))
+}
+
+fn speak(http: Http, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, caller: Caller) -> Serving {
+    let caller = Arc::new(caller);
+    match http {
+        Http::One => Box::pin(serve_http1(stream, caller)),
+        Http::Two => Box::pin(serve_http2(stream, caller)),
     }
 }
 

@@ -14,11 +14,11 @@ use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::Drain;
 use super::caller::caller;
 use super::flight::{Answer, AnswerBody, Flight, Observer};
 use super::h2_head;
 use super::head::{self, Refusal};
+use super::{Drain, Tls};
 use crate::auth::{Admission, Authenticator, Presented};
 use crate::broker::Broker;
 use crate::claim_headers::WrittenClaims;
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) broker: Option<Broker>,
     pub(crate) observer: Arc<Observer>,
     pub(crate) limits: Limits,
+    /// None = plain.
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) drain: Drain,
     /// Named to the app when a caller of HTTP/1.0 names no host.
     pub(crate) fallback_host: HeaderValue,
@@ -183,6 +185,7 @@ impl Gate {
             query: parts.uri.query(),
             headers: &parts.headers,
             from: self.caller(parts, peer),
+            certificate: peer.certificate(),
         };
         flight.judging();
         let judged = self.shared.authenticator.authenticate(presented, SystemTime::now()).await;

@@ -11,6 +11,7 @@ mod head;
 mod protocol;
 mod reader;
 mod streams;
+mod tls;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use drain::Drain;
 pub(crate) use flight::Observer;
 pub(crate) use gate::{Gate, Shared};
+pub(crate) use tls::Tls;
 
 use crate::reason::Reason;
 use crate::rejection::Rejection;
@@ -102,6 +104,10 @@ async fn connection(stream: TcpStream, address: SocketAddr, gate: Arc<Gate>, slo
 /// At the limit the kind answer is a quick one; whether it arrives is up to the network.
 fn turn_away(stream: TcpStream, connections: &Connections, gate: &Gate) {
     gate.shared.observer.metrics.shed_connections.inc();
+    // With TLS every word costs a handshake.
+    if gate.shared.tls.is_some() {
+        return;
+    }
     if let Ok(mut stream) = stream.into_std() {
         // Fits an empty socket buffer, so it does not block.
         let _ = stream.write_all(&connections.answer);

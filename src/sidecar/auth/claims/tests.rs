@@ -144,7 +144,9 @@ fn other_kinds_of_tokens_and_bound_ones_are_refused() {
         (json!({"s_hash": "h"}), Reason::WrongTokenType),
         (json!({"token_introspection": {"active": true}}), Reason::WrongTokenType),
         (json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}), Reason::WrongTokenType),
-        (json!({"cnf": {"x5t#S256": JKT}}), Reason::SenderMismatch),
+        (json!({"cnf": {"x5t#S256": "x"}}), Reason::MalformedToken),
+        (json!({"cnf": {"x5t#S256": [JKT]}}), Reason::MalformedToken),
+        (json!({"cnf": {"x5t#s256": JKT}}), Reason::SenderMismatch),
         (json!({"cnf": {"jkt": JKT, "x5t#S256": JKT}}), Reason::SenderMismatch),
         (json!({"cnf": {"jwk": {"kty": "RSA"}}}), Reason::SenderMismatch),
         (json!({"cnf": {"kid": "k"}}), Reason::SenderMismatch),
@@ -172,12 +174,14 @@ fn a_claim_that_is_null_is_a_claim_of_a_wrong_type() {
 }
 
 #[test]
-fn a_tokens_key_is_kept_for_the_proof_of_possession() {
+fn what_a_token_is_bound_to_is_kept_for_the_proof_of_possession() {
     let thumbprint = Thumbprint::parse(JKT).unwrap();
-    let facts = token(&json!({"cnf": {"jkt": JKT}})).unwrap();
-    assert_eq!(facts.bound_to, Some(thumbprint));
-    let issuer = HeaderValue::from_static("https://acme.example");
-    assert_eq!(facts.into_identity(&"okta".into(), &issuer).unwrap().bound_to, Some(thumbprint));
+    for (member, binding) in [("jkt", Binding::Key(thumbprint)), ("x5t#S256", Binding::Certificate(thumbprint))] {
+        let facts = token(&json!({"cnf": {member: JKT}})).unwrap();
+        assert_eq!(facts.bound_to, Some(binding));
+        let issuer = HeaderValue::from_static("https://acme.example");
+        assert_eq!(facts.into_identity(&"okta".into(), &issuer).unwrap().bound_to, Some(binding));
+    }
 }
 
 #[test]
@@ -268,7 +272,7 @@ fn answer(changes: &Value) -> Option<Reason> {
 }
 
 /// The verdict on an answer about a token that names this key.
-fn answer_to(bound_to: Option<Thumbprint>, changes: &Value) -> Result<Facts, Reason> {
+fn answer_to(bound_to: Option<Binding>, changes: &Value) -> Result<Facts, Reason> {
     let base = json!({
         "active": true, "aud": "api://default", "client_id": "0oa1", "exp": NOW + 3_590, "iat": NOW - 10,
         "iss": "https://acme.example/oauth2/default", "jti": "AT.abc", "scope": "items", "sub": "0oa1",
@@ -283,7 +287,7 @@ fn answer_to(bound_to: Option<Thumbprint>, changes: &Value) -> Result<Facts, Rea
 
 #[test]
 fn a_token_stays_bound_to_its_key_whatever_the_answer_omits() {
-    let key = Thumbprint::parse(JKT);
+    let key = Thumbprint::parse(JKT).map(Binding::Key);
     for changes in [json!({}), json!({"token_type": "DPoP"}), json!({"cnf": {"jkt": JKT}})] {
         assert_eq!(answer_to(key, &changes).unwrap().bound_to, key, "{changes}");
     }
@@ -292,6 +296,9 @@ fn a_token_stays_bound_to_its_key_whatever_the_answer_omits() {
     let other = json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}});
     assert_eq!(answer_to(key, &other).err(), Some(Reason::SenderMismatch));
     assert_eq!(answer(&json!({"token_type": "DPoP"})), Some(Reason::SenderMismatch), "nobody knows to which key");
+    let certificate = Thumbprint::parse(JKT).map(Binding::Certificate);
+    assert_eq!(answer_to(certificate, &json!({})).unwrap().bound_to, certificate);
+    assert_eq!(answer_to(certificate, &json!({"cnf": {"jkt": JKT}})).err(), Some(Reason::SenderMismatch), "one kind");
 }
 
 #[test]
@@ -313,7 +320,8 @@ fn an_active_answer_is_still_checked() {
         (json!({"token_type": "DPoP", "cnf": {"jkt": JKT}}), None),
         (json!({"cnf": {"jkt": JKT}}), None),
         (json!({"cnf": {"jkt": "x"}}), Some(Reason::MalformedToken)),
-        (json!({"cnf": {"x5t#S256": JKT}}), Some(Reason::SenderMismatch)),
+        (json!({"cnf": {"x5t#S256": JKT}}), None),
+        (json!({"token_type": "DPoP", "cnf": {"x5t#S256": JKT}}), Some(Reason::SenderMismatch)),
         (json!({"token_type": "refresh_token"}), Some(Reason::WrongTokenType)),
         (json!({"jti": "ID.abc"}), Some(Reason::WrongTokenType)),
         (json!({"jti": "oar579Mcp7OUsNTlo0g3"}), Some(Reason::WrongTokenType)),
@@ -334,7 +342,8 @@ fn an_unverified_token_is_refused_only_for_what_is_certain() {
     };
     assert_eq!(certain(&json!({"exp": NOW - 61})), Some(Reason::Expired));
     assert_eq!(certain(&json!({"aud": "api://nobody"})), Some(Reason::AudienceMismatch));
-    assert_eq!(certain(&json!({"cnf": {"x5t#S256": JKT}})), Some(Reason::SenderMismatch));
+    assert_eq!(certain(&json!({"cnf": {"kid": "k"}})), Some(Reason::SenderMismatch));
+    assert_eq!(certain(&json!({"cnf": {"x5t#S256": JKT}})), None);
     assert_eq!(certain(&json!({"cnf": {"jkt": JKT}})), None);
     assert_eq!(certain(&json!({"exp": null, "aud": null, "jti": null})), None);
 }

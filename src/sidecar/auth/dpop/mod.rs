@@ -25,7 +25,7 @@ use self::proof::Proof;
 use self::replay::{Noted, Replays};
 use super::{Presented, Scheme};
 use crate::external::ExternalUrls;
-use crate::identity::{Identity, Thumbprint};
+use crate::identity::{Binding, Identity, Thumbprint};
 use crate::idp::TokenDigest;
 use crate::rejection::Rejection;
 
@@ -95,7 +95,11 @@ impl Dpop {
         // An issuer without terms is none of the policy's; its tokens never get here.
         let terms = self.terms.iter().find(|terms| *terms.issuer == *identity.issuer).ok_or(Fault::NotTaken);
         let terms = terms.map_err(Fault::rejection)?;
-        match (sent.scheme, identity.bound_to, terms.mode) {
+        let key = match identity.bound_to {
+            Some(Binding::Key(key)) => Some(key),
+            Some(Binding::Certificate(_)) | None => None,
+        };
+        match (sent.scheme, key, terms.mode) {
             (Scheme::Bearer, None, DpopMode::Refuse | DpopMode::Accept) => Ok(None),
             (Scheme::Bearer, None, DpopMode::Require) => Err(Fault::BoundOnly.rejection()),
             (_, Some(_), DpopMode::Refuse) => Err(Fault::NotTaken.rejection()),

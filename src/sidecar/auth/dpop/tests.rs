@@ -33,7 +33,7 @@ fn dpop(change: impl FnOnce(&mut IssuerConfig)) -> Dpop {
 }
 
 fn identity(bound_to: Option<&KeyPair>) -> Identity {
-    let bound_to = bound_to.and_then(|key| Thumbprint::parse(&thumbprint(key)));
+    let bound_to = bound_to.and_then(|key| Thumbprint::parse(&thumbprint(key))).map(Binding::Key);
     Identity { expires_at: NOW + 600, bound_to, ..Identity::blank() }
 }
 
@@ -58,6 +58,7 @@ fn send_at(
         query: None,
         headers: &headers,
         from: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        certificate: None,
     };
     dpop.check(identity, &Sent { scheme, token: TokenDigest::of(TOKEN), presented, now: at(now) })
 }

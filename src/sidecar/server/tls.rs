@@ -1,0 +1,252 @@
+//! TLS towards callers: the certificate and the CAs of their certificates as they are mounted now, and the handshake. It
+//! decides which files are good enough to use; broken ones leave the last good ones in force. What a caller's
+//! certificate is worth to a token is decided in `auth`.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::aws_lc_rs::digest::{Context, SHA256};
+use arc_swap::ArcSwapOption;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tollgate_contract::{ClientCertificates, ProblemCode, TlsConfig};
+use tollgate_runtime::files;
+
+use super::protocol::Http;
+use crate::identity::Thumbprint;
+
+/// A chain of a few certificates, and a company's list of CAs.
+const LARGEST_FILE: u64 = 1024 * 1024;
+const H2: &[u8] = b"h2";
+
+/// TLS of one port, shared by all workers.
+pub(crate) struct Tls {
+    /// None until the files have been good once.
+    settings: ArcSwapOption<ServerConfig>,
+    /// What is wrong with the files now, whatever is in force.
+    problem: ArcSwapOption<ProblemCode>,
+    failed: Counter,
+    unusable: Gauge,
+}
+
+/// What the handshake told.
+pub(super) struct Secured<S> {
+    pub(super) stream: TlsStream<S>,
+    pub(super) http: Http,
+    /// Of the caller's certificate, which a CA of the policy stands for.
+    pub(super) certificate: Option<Thumbprint>,
+}
+
+/// Why mounted files are of no use.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("reading a file")]
+    File(#[from] files::FileError),
+    #[error("{} holds no {what}", path.display())]
+    Empty { path: PathBuf, what: &'static str },
+    #[error("reading PEM from {}", path.display())]
+    Pem { path: PathBuf, source: rustls_pki_types::pem::Error },
+    #[error("using the certificate with its key")]
+    Pair(#[source] rustls::Error),
+    #[error("using the CA certificates for callers")]
+    Ca(#[source] rustls::Error),
+    #[error("using the CA certificates for callers")]
+    Verifier(#[from] VerifierBuilderError),
+}
+
+/// The mounted files at one time; equal when the files are.
+#[derive(Clone)]
+struct Mounted {
+    digest: [u8; 32],
+    settings: Result<Arc<ServerConfig>, Arc<(ProblemCode, Unusable)>>,
+}
+
+impl PartialEq for Mounted {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Tls {
+    /// Reads the files now and then every `interval`, until `shutdown`. Must be called within a tokio runtime.
+    pub(crate) fn watch(
+        config: &TlsConfig,
+        interval: Duration,
+        registry: &mut Registry,
+        shutdown: CancellationToken,
+    ) -> Arc<Self> {
+        let tls = Arc::new(Self {
+            settings: ArcSwapOption::empty(),
+            problem: ArcSwapOption::empty(),
+            failed: Counter::default(),
+            unusable: Gauge::default(),
+        });
+        registry.register("tls_handshakes_failed", "Connections of callers that came to no TLS", tls.failed.clone());
+        let help = "1 while the mounted certificate, key or CA file is of no use; the last good ones stay in force";
+        registry.register("tls_files_unusable", help, tls.unusable.clone());
+        let config = config.clone();
+        let mut mounted = files::watch(interval, shutdown, move || Mounted::read(&config));
+        tls.take(mounted.borrow_and_update().clone());
+        let taking = Arc::clone(&tls);
+        tokio::spawn(async move {
+            while mounted.changed().await.is_ok() {
+                let now = mounted.borrow_and_update().clone();
+                taking.take(now);
+            }
+        });
+        tls
+    }
+
+    /// Whether connections can be served.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.settings.load().is_some()
+    }
+
+    /// What is wrong with the files, for the report.
+    pub(crate) fn problem(&self) -> Option<ProblemCode> {
+        self.problem.load().as_deref().copied()
+    }
+
+    /// The handshake, within this time.
+    pub(super) async fn accept<S>(&self, stream: S, within: Duration) -> io::Result<Secured<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let done = timeout(within, self.shake_hands(stream)).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+        if done.is_err() {
+            self.failed.inc();
+        }
+        done
+    }
+
+    async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<Secured<S>> {
+        let settings = self.settings.load_full().ok_or(io::ErrorKind::NotConnected)?;
+        let stream = TlsAcceptor::from(settings).accept(stream).await?;
+        let (_, connection) = stream.get_ref();
+        let http = if connection.alpn_protocol() == Some(H2) { Http::Two } else { Http::One };
+        let leaf = connection.peer_certificates().and_then(<[_]>::first);
+        let certificate = leaf.map(|leaf| Thumbprint::of_certificate(leaf));
+        Ok(Secured { stream, http, certificate })
+    }
+
+    fn take(&self, mounted: Mounted) {
+        match mounted.settings {
+            Ok(settings) => {
+                self.settings.store(Some(settings));
+                self.problem.store(None);
+                tracing::info!("the mounted certificate is in force");
+            }
+            Err(unusable) => {
+                let (problem, error) = &*unusable;
+                self.problem.store(Some(Arc::new(*problem)));
+                let error = error as &dyn std::error::Error;
+                tracing::error!(error, kept = self.is_ready(), "the mounted TLS files are of no use");
+            }
+        }
+        self.unusable.set(self.problem.load().is_some().into());
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("problem", &self.problem()).finish_non_exhaustive()
+    }
+}
+
+impl Mounted {
+    fn read(config: &TlsConfig) -> Self {
+        let dir = Path::new(&config.dir);
+        let (certificate, key) = (dir.join("tls.crt"), dir.join("tls.key"));
+        let ca = config.client_certificates.as_ref().map(|clients| PathBuf::from(&clients.ca_file));
+        let mut digest = Context::new(&SHA256);
+        let mut read = |path: &Path| {
+            let bytes = files::read(path, LARGEST_FILE);
+            // With its length, so that no two sets of files read as one.
+            let seen = bytes.as_deref().unwrap_or_default();
+            digest.update(&(seen.len() as u64).to_be_bytes());
+            digest.update(seen);
+            bytes
+        };
+        let pair = (read(&certificate), read(&key));
+        let ca = ca.map(|path| (read(&path), path));
+        let settings = settings(config, (pair.0, &certificate), (pair.1, &key), ca);
+        let mut octets = [0; 32];
+        octets.copy_from_slice(digest.finish().as_ref());
+        Self { digest: octets, settings: settings.map(Arc::new).map_err(Arc::new) }
+    }
+}
+
+type Bytes = Result<Vec<u8>, files::FileError>;
+
+fn settings(
+    config: &TlsConfig,
+    certificate: (Bytes, &Path),
+    key: (Bytes, &Path),
+    ca: Option<(Bytes, PathBuf)>,
+) -> Result<ServerConfig, (ProblemCode, Unusable)> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let own = |error| (ProblemCode::TlsCertificateMissing, error);
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| own(Unusable::Pair(error)))?;
+    let builder = match (&config.client_certificates, ca) {
+        (Some(clients), Some((bytes, path))) => {
+            let roots = roots(bytes, &path).map_err(|error| (ProblemCode::ClientCaMissing, error))?;
+            let verifier = verifier(clients, roots, provider)
+                .map_err(|error| (ProblemCode::ClientCaMissing, Unusable::Verifier(error)))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    let chain = certificates(certificate.0, certificate.1).map_err(own)?;
+    let key = private_key(key.0, key.1).map_err(own)?;
+    let mut settings = builder.with_single_cert(chain, key).map_err(|error| own(Unusable::Pair(error)))?;
+    settings.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    Ok(settings)
+}
+
+fn certificates(bytes: Bytes, path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+    let pem = |source| Unusable::Pem { path: path.to_owned(), source };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes?).collect::<Result<_, _>>().map_err(pem)?;
+    if chain.is_empty() {
+        return Err(Unusable::Empty { path: path.to_owned(), what: "certificate" });
+    }
+    Ok(chain)
+}
+
+fn private_key(bytes: Bytes, path: &Path) -> Result<PrivateKeyDer<'static>, Unusable> {
+    PrivateKeyDer::from_pem_slice(&bytes?).map_err(|source| Unusable::Pem { path: path.to_owned(), source })
+}
+
+/// Every one of them must be good: a CA that is left out would lock its callers out.
+fn roots(bytes: Bytes, path: &Path) -> Result<RootCertStore, Unusable> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(bytes, path)? {
+        roots.add(certificate).map_err(Unusable::Ca)?;
+    }
+    Ok(roots)
+}
+
+/// A certificate that is shown must be good in either mode.
+fn verifier(
+    clients: &ClientCertificates,
+    roots: RootCertStore,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, VerifierBuilderError> {
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    if clients.required { builder.build() } else { builder.allow_unauthenticated().build() }
+}
