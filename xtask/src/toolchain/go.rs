@@ -37,7 +37,7 @@ pub struct Tool {
 }
 
 /// Every program, in the order in which they are built: what a control plane needs comes first.
-pub const ALL: [Tool; 13] = [
+pub const ALL: [Tool; 14] = [
     kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
     kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
     kubernetes("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
@@ -52,6 +52,7 @@ pub const ALL: [Tool; 13] = [
     plain("coredns", "coredns", "github.com/coredns/coredns"),
     // Put together from its parts, as its own builder does: the ready distributions are no Go modules.
     plain("otelcol", "collector", "tollgate.dev/tools/collector"),
+    plain("h2spec", "h2spec", "github.com/summerwind/h2spec/cmd/h2spec"),
 ];
 
 /// What the benchmark compares with; no part of a test run.
