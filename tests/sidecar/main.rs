@@ -33,4 +33,5 @@ mod streaming;
 mod tls;
 mod traces;
 mod upstream;
+mod wire;
 mod world;

@@ -2,8 +2,8 @@
 //!
 //! Read it in the order of a run: [`toolchain`] fetches and builds what is missing, [`cluster`] starts Kubernetes from it,
 //! [`images`] builds ours, [`target`] takes them into a cluster, [`world`] sets up what the examples presuppose, and
-//! [`demo`] and [`suite`] use it. [`verifiers`] are Okta's own, for comparison. Nothing here ships to users; the tests
-//! use the control plane, the tools and the verifiers.
+//! [`demo`] and [`suite`] use it. [`verifiers`] are Okta's own, for comparison, [`real_servers`] stand in for apps. Nothing
+//! here ships to users; the tests use the control plane, the tools, the verifiers and the servers.
 
 pub mod bench;
 pub mod cluster;
@@ -17,6 +17,7 @@ pub mod interrupt;
 pub mod lint;
 pub mod paths;
 pub mod process;
+pub mod real_servers;
 pub mod run_lock;
 pub mod shell;
 pub mod suite;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::bail;
 
+use crate::real_servers::RealServers;
 use crate::target::Target;
 use crate::toolchain::{self, apt};
 use crate::verifiers::Verifiers;
@@ -36,6 +37,7 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
     apt::ensure(&[apt::CLUSTER, apt::WORLD, apt::BROWSER])?;
     toolchain::ensure(&toolchain::ALL.map(|tool| tool.name))?;
     Verifiers::ensure()?;
+    RealServers::ensure()?;
 
     let mut verdicts = Verdicts::default();
     console::title("Units, the sidecar in process, the chart, and the operator on a real API server");

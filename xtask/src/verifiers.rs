@@ -50,7 +50,8 @@ impl Verifiers {
     }
 }
 
-fn install_python(folder: &Path) -> anyhow::Result<()> {
+/// Installs the pinned packages of `requirements.txt` in a folder into its `python`.
+pub(crate) fn install_python(folder: &Path) -> anyhow::Result<()> {
     let mut pip = Command::new("python3");
     pip.current_dir(folder).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
     pip.args(["--no-deps", "--require-hashes", "--target", "python", "--requirement", "requirements.txt"]);

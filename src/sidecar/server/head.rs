@@ -35,8 +35,9 @@ pub(crate) fn check(parts: &Parts) -> Result<Option<&HeaderValue>, Refusal<'stat
         return Err((Rejection::new(Reason::HeadersTooLarge, "There are more than 100 headers."), Context::None));
     }
     let host = host(parts).map_err(|detail| (Rejection::new(Reason::BadRequest, detail), Context::None))?;
-    if !parts.headers.get_all(header::TRANSFER_ENCODING).iter().all(is_chunked) {
-        let rejection = Rejection::new(Reason::BadRequest, "No transfer coding but chunked is taken.");
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if !codings.next().is_none_or(is_chunked) || codings.next().is_some() {
+        let rejection = Rejection::new(Reason::BadRequest, "No transfer coding but chunked, once, is taken.");
         return Err((rejection, Context::None));
     }
     Ok(host)

@@ -40,6 +40,10 @@ pub const WORLD: &[Package] = &[
 /// What fetches Python packages; npm is in [`WORLD`].
 pub const VERIFIERS: &[Package] = &[package("python3-pip", &["/usr/bin/pip3", "/usr/local/bin/pip3"])];
 
+/// What real servers in tests come with.
+pub const SERVERS: &[Package] =
+    &[package("python3-pip", &["/usr/bin/pip3", "/usr/local/bin/pip3"]), package("nginx-light", &["/usr/sbin/nginx"])];
+
 /// What the browser test drives.
 pub const BROWSER: &[Package] = &[
     package("chromium", &["/usr/bin/chromium"]),
