@@ -183,7 +183,7 @@ mod tests {
     }
 
     /// The header's value; `None` where there is none.
-    fn written(value: Value, arrays: ArrayForm) -> Result<Option<String>, ()> {
+    fn written(value: &Value, arrays: ArrayForm) -> Result<Option<String>, ()> {
         let headers = ClaimHeaders::new(&[rule(&["c"], arrays)]).unwrap();
         match headers.write(json!({"c": value, "d": 1}).as_object().unwrap()) {
             WrittenClaims::Headers(headers) => Ok(headers.first().map(|(_, value)| value.to_str().unwrap().to_owned())),
@@ -204,9 +204,9 @@ mod tests {
             (json!(u64::MAX), "18446744073709551615"),
             (json!(1.5), "1.5"),
         ] {
-            assert_eq!(written(value, ArrayForm::Json), Ok(Some(expected.into())));
+            assert_eq!(written(&value, ArrayForm::Json), Ok(Some(expected.into())));
         }
-        assert_eq!(written(json!(null), ArrayForm::Json), Ok(None));
+        assert_eq!(written(&json!(null), ArrayForm::Json), Ok(None));
     }
 
     #[test]
@@ -225,8 +225,8 @@ mod tests {
             (json!(["a\r\nx-admin: 1", "\u{0}\u{7f}"]), Ok(r#"["a\r\nx-admin: 1","\u0000\u007f"]"#), Err(())),
             (json!([1e300]), Err(()), Err(())),
         ] {
-            assert_eq!(written(value.clone(), ArrayForm::Json), as_json.map(|text| Some(text.to_owned())), "{value}");
-            assert_eq!(written(value.clone(), ArrayForm::Comma), as_comma.map(|text| Some(text.to_owned())), "{value}");
+            assert_eq!(written(&value, ArrayForm::Json), as_json.map(|text| Some(text.to_owned())), "{value}");
+            assert_eq!(written(&value, ArrayForm::Comma), as_comma.map(|text| Some(text.to_owned())), "{value}");
             if let Ok(text) = as_json {
                 assert_eq!(serde_json::from_str::<Value>(text).unwrap(), value, "nothing is lost");
             }
@@ -251,7 +251,7 @@ mod tests {
             json!("x".repeat(LONGEST_VALUE + 1)),
             json!(["\u{f6}".repeat(LONGEST_VALUE / 6 + 1)]),
         ] {
-            assert_eq!(written(value.clone(), ArrayForm::Json), Err(()), "{value}");
+            assert_eq!(written(&value, ArrayForm::Json), Err(()), "{value}");
         }
     }
 

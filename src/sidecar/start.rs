@@ -244,8 +244,12 @@ impl Sidecar {
         }
         let (log, traces) = (self.log.take(), self.traces.take());
         let last_words = move || {
-            log.map(AccessLogWriter::close);
-            traces.map(TraceWriter::close);
+            if let Some(log) = log {
+                log.close();
+            }
+            if let Some(traces) = traces {
+                traces.close();
+            }
         };
         let _ = tokio::task::spawn_blocking(last_words).await;
         finished

@@ -28,7 +28,7 @@ fn parts(traceparent: &str) -> (&str, &str, &str) {
     (trace, span, flags)
 }
 
-fn one<'s>(spans: &'s [Span], kind: u64) -> &'s Span {
+fn one(spans: &[Span], kind: u64) -> &Span {
     let found: Vec<_> = spans.iter().filter(|span| span.kind == kind).collect();
     assert_eq!(found.len(), 1, "spans of kind {kind} in {spans:#?}");
     found[0]
