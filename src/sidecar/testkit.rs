@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tollgate_contract::Algorithm;
 
+#[path = "../../tests/harness/compact.rs"]
+pub mod compact;
 #[path = "../../tests/harness/keys.rs"]
 pub mod keys;
 #[path = "../../tests/harness/proof.rs"]

@@ -5,6 +5,7 @@ pub mod app;
 pub mod browser;
 pub mod certificates;
 pub mod collector;
+pub mod compact;
 pub mod endurance;
 pub mod forward;
 pub mod http2;

@@ -3,11 +3,10 @@
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use tollgate_contract::Algorithm;
 
+use crate::compact::{jws, members, put, text};
 use crate::keys::KeyPair;
 
 /// A signing key with its id.
@@ -69,7 +68,6 @@ impl Token {
             "ver": 1, "jti": format!("AT.test-{nth}"), "iss": issuer, "aud": "api://default", "iat": now,
             "exp": now + 3600, "cid": "0oaCaller", "scp": ["items"], "sub": "0oaCaller",
         });
-        let members = |value: Value| value.as_object().cloned().unwrap_or_default();
         Self { header: members(header), claims: members(claims) }
     }
 
@@ -129,28 +127,13 @@ impl Token {
 
     /// With whatever octets as its signature, made from what is to be signed.
     pub fn with_signature(&self, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
-        let text = |members: &Map<_, _>| Value::Object(members.clone()).to_string();
-        encode(text(&self.header).as_bytes(), text(&self.claims).as_bytes(), sign)
+        jws(text(&self.header).as_bytes(), text(&self.claims).as_bytes(), sign)
     }
 }
 
 /// Signs any header and payload with the published key.
 pub fn sign_raw(header: &[u8], payload: &[u8]) -> String {
-    encode(header, payload, |input| signing_key().sign(input))
-}
-
-fn encode(header: &[u8], payload: &[u8], sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
-    let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-    let signature = sign(input.as_bytes());
-    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
-}
-
-fn put(members: &mut Map<String, Value>, name: &str, value: Value) {
-    if value.is_null() {
-        members.remove(name);
-    } else {
-        members.insert(name.to_owned(), value);
-    }
+    jws(header, payload, |input| signing_key().sign(input))
 }
 
 fn words(scp: &Value) -> String {

@@ -6,18 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tollgate_contract::Algorithm;
 
+use super::compact::{jws, members, put, text};
 use super::keys::KeyPair;
 
 /// A proof in the making. Starts as a good one.
 #[derive(Clone)]
 pub struct Proof {
     /// Its JOSE header.
-    pub header: Value,
+    pub header: Map<String, Value>,
     /// Its claims.
-    pub claims: Value,
+    pub claims: Map<String, Value>,
     key: &'static KeyPair,
     algorithm: Algorithm,
 }
@@ -29,11 +30,11 @@ impl Proof {
         let nth = COUNT.fetch_add(1, Ordering::Relaxed);
         let hash = digest(&SHA256, token.as_bytes());
         Self {
-            header: json!({"typ": "dpop+jwt", "alg": key.algorithm().as_str(), "jwk": key.public()}),
-            claims: json!({
+            header: members(json!({"typ": "dpop+jwt", "alg": key.algorithm().as_str(), "jwk": key.public()})),
+            claims: members(json!({
                 "htm": "GET", "htu": url, "iat": now, "jti": format!("proof-{nth}"),
                 "ath": URL_SAFE_NO_PAD.encode(hash.as_ref()),
-            }),
+            })),
             key,
             algorithm: key.algorithm(),
         }
@@ -62,27 +63,27 @@ impl Proof {
 
     /// As it stands in the `DPoP` header.
     pub fn text(&self) -> String {
-        self.over(&self.claims.to_string())
+        self.over(&text(&self.claims))
     }
 
     /// Over any payload.
     pub fn over(&self, payload: &str) -> String {
-        let input = format!("{}.{}", coded(&self.header.to_string()), coded(payload));
-        let signature = self.key.sign(self.algorithm, input.as_bytes());
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+        jws(text(&self.header).as_bytes(), payload.as_bytes(), |input| self.key.sign(self.algorithm, input))
     }
 
     /// With other claims under the signature of its own.
     pub fn forged(&self, name: &str, value: Value) -> String {
-        let text = self.text();
-        let (_, signature) = text.rsplit_once('.').expect("three parts");
-        let claims = self.clone().claim(name, value).claims;
-        format!("{}.{}.{signature}", coded(&self.header.to_string()), coded(&claims.to_string()))
+        let claims = text(&self.clone().claim(name, value).claims);
+        jws(text(&self.header).as_bytes(), claims.as_bytes(), |_| {
+            let own = self.text();
+            let (_, signature) = own.rsplit_once('.').expect("three parts");
+            URL_SAFE_NO_PAD.decode(signature).expect("base64url")
+        })
     }
 
     /// Without a signature.
     pub fn unsigned(&self) -> String {
-        format!("{}.{}.", coded(&self.header.to_string()), coded(&self.claims.to_string()))
+        jws(text(&self.header).as_bytes(), text(&self.claims).as_bytes(), |_| Vec::new())
     }
 }
 
@@ -93,17 +94,4 @@ pub fn thumbprint(key: &KeyPair) -> String {
     let members: BTreeMap<&String, &Value> = public.as_object().into_iter().flatten().collect();
     let members = serde_json::to_string(&members).expect("JSON");
     URL_SAFE_NO_PAD.encode(digest(&SHA256, members.as_bytes()).as_ref())
-}
-
-fn coded(text: &str) -> String {
-    URL_SAFE_NO_PAD.encode(text)
-}
-
-fn put(members: &mut Value, name: &str, value: Value) {
-    let members = members.as_object_mut().expect("an object");
-    if value.is_null() {
-        members.remove(name);
-    } else {
-        members.insert(name.to_owned(), value);
-    }
 }

@@ -214,23 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_exactly_three_base64url_parts_is_malformed() {
+    fn what_is_no_jws_or_holds_no_claims_is_malformed() {
         let good = token(r#"{"alg":"RS256"}"#, CLAIMS);
         assert_eq!(reason(&good), None);
         let (input, _) = good.rsplit_once('.').unwrap();
-        let (header, payload) = input.split_once('.').unwrap();
         let cases = [
             ("no signature", format!("{input}.")),
-            ("no claims", format!("{header}..AAAA")),
-            ("no header", format!(".{payload}.AAAA")),
-            ("two parts", input.to_owned()),
-            ("four parts", format!("{good}.AAAA")),
-            ("padding", format!("{input}.AAA=")),
-            ("standard alphabet", format!("{input}.A+/A")),
-            ("trailing bits", format!("{input}.AB")),
-            ("impossible length", format!("{input}.AAAAA")),
-            ("whitespace", format!("{input}.AA AA")),
-            ("line break", format!("{good}\n")),
+            ("header no object", token("[]", CLAIMS)),
             ("claims no object", token(r#"{"alg":"RS256"}"#, "[]")),
             ("claims repeat a name", token(r#"{"alg":"RS256"}"#, r#"{"iss":"x","iss":"x"}"#)),
             ("claims no JSON", token(r#"{"alg":"RS256"}"#, "iss=x")),
