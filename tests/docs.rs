@@ -8,11 +8,12 @@ use std::process::Command;
 use tests::kubernetes::repository;
 
 /// The order in which a user would read. The page that removes everything is the last.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "docs/install.md",
     "docs/protect-an-api.md",
     "docs/token-validation.md",
     "docs/dpop.md",
+    "docs/streaming.md",
     "docs/operations.md",
     "docs/reasons.md",
     "docs/security.md",

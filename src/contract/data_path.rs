@@ -189,6 +189,14 @@ pub enum WebSocketToken {
     Subprotocol,
 }
 
+impl WebSocketToken {
+    /// Whether a token is looked for among the subprotocols.
+    #[must_use]
+    pub fn may_be_subprotocol(self) -> bool {
+        self == Self::Subprotocol
+    }
+}
+
 /// Scripts of other origins (https://fetch.spec.whatwg.org/#http-cors-protocol).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]

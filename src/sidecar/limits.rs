@@ -27,6 +27,9 @@ pub struct Limits {
     pub token_body: Duration,
     /// For a caller that reads nothing of its answer: what it holds is also a connection to the app.
     pub unread: Duration,
+    /// How often a stream that goes on is looked at, whether its token is still good: a third of the 30 s within which it
+    /// must end.
+    pub stream_look: Duration,
     /// A window of the issuers' rate limits.
     pub rate_window: Duration,
     /// Whether the issuers' limits are heeded before they are hit. Only a benchmark against its own issuer may say no: a
@@ -46,6 +49,7 @@ impl Default for Limits {
             ping: Duration::from_secs(20),
             token_body: Duration::from_secs(10),
             unread: Duration::from_secs(60),
+            stream_look: Duration::from_secs(10),
             rate_window: Duration::from_secs(60),
             heeds_rate_limits: true,
         }

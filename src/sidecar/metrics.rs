@@ -47,6 +47,8 @@ pub struct ProxyMetrics {
     pub upstream_connects: Counter,
     /// Requests sent a second time because a kept connection had died.
     pub upstream_retries: Counter,
+    /// Streams and WebSockets ended because they had lost their right to go on, or their app.
+    pub streams_cut: Counter,
     /// Lines of the access log given up because standard output did not keep up.
     pub dropped_log_lines: Counter,
     /// What became of spans.
@@ -123,6 +125,7 @@ impl ProxyMetrics {
             shed_connections: Counter::default(),
             upstream_connects: Counter::default(),
             upstream_retries: Counter::default(),
+            streams_cut: Counter::default(),
             dropped_log_lines: Counter::default(),
             traces: TraceMetrics::register(registry),
         };
@@ -132,6 +135,7 @@ impl ProxyMetrics {
             ("connections_shed", "Connections turned away at the limit", &metrics.shed_connections),
             ("upstream_connects", "Connections opened to the app", &metrics.upstream_connects),
             ("upstream_retries", "Requests sent again after a kept connection had died", &metrics.upstream_retries),
+            ("streams_cut", "Streams and WebSockets ended before their end, with a reason", &metrics.streams_cut),
             ("access_log_dropped", "Access log lines given up because stdout was slow", &metrics.dropped_log_lines),
         ] {
             registry.register(name, help, counter.clone());

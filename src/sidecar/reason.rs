@@ -40,6 +40,8 @@ pub enum Reason {
     BadRequest,
     /// A path that could mean different things to us and to the app.
     BadPath,
+    /// The app's answer to a WebSocket handshake is wrong, or a switch of protocols that nobody asked for.
+    UpgradeRefused,
     /// A token bound to a key or certificate was sent without proof of it (RFC 9449, RFC 8705).
     SenderMismatch,
     /// A bound token came without a DPoP proof, or an unbound one where only bound ones are taken (RFC 9449).
@@ -82,7 +84,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics and docs.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::MissingToken,
         Self::MalformedToken,
         Self::UnsupportedAlgorithm,
@@ -101,6 +103,7 @@ impl Reason {
         Self::MethodNotAllowed,
         Self::BadRequest,
         Self::BadPath,
+        Self::UpgradeRefused,
         Self::SenderMismatch,
         Self::DpopMissing,
         Self::DpopInvalid,
@@ -144,6 +147,7 @@ impl Reason {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::BadRequest => "bad_request",
             Self::BadPath => "bad_path",
+            Self::UpgradeRefused => "upgrade_refused",
             Self::SenderMismatch => "sender_mismatch",
             Self::DpopMissing => "dpop_missing",
             Self::DpopInvalid => "dpop_invalid",

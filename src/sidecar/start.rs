@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tollgate_contract::AccessLogConfig;
 use tollgate_runtime::crypto;
 
@@ -195,6 +196,7 @@ impl Sidecar {
             limits: options.limits,
             tls,
             drain: drain.clone(),
+            tunnels: TaskTracker::new(),
         });
         let workers = start_workers(&proxy_listener, options.workers, &shared, &dialer, &connections)
             .map_err(StartError::Thread)?;

@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A body of any kind.
-pub type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
+pub type AnyBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// What an app speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 without asking.
     Http2,
+    /// HTTP/2 without WebSockets.
+    Http2WithoutConnect,
     /// HTTP/2 of which this many requests may be under way on a connection.
     Http2Streams(u32),
 }
@@ -46,7 +48,7 @@ pub struct App {
 /// A whole body.
 #[must_use]
 pub fn body(text: impl Into<Bytes>) -> AnyBody {
-    Full::new(text.into()).boxed_unsync()
+    Full::new(text.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 impl App {
@@ -72,6 +74,7 @@ impl App {
                 let (answer, tls, count, leaving) =
                     (Arc::clone(&answer), tls.clone(), Arc::clone(&count), Arc::clone(&leaving));
                 tokio::spawn(stopped.clone().run_until_cancelled_owned(async move {
+                    stream.set_nodelay(true).expect("a socket");
                     if stream.peek(&mut [0]).await.is_ok_and(|read| read > 0) {
                         count.fetch_add(1, Ordering::SeqCst);
                         match tls {
@@ -126,12 +129,12 @@ async fn serve<S, F>(
             let _ =
                 http1::Builder::new().timer(TokioTimer::new()).serve_connection(stream, service).with_upgrades().await;
         }
-        Protocol::Http2 | Protocol::Http2Streams(_) => {
+        Protocol::Http2 | Protocol::Http2WithoutConnect | Protocol::Http2Streams(_) => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .keep_alive_interval(Some(Duration::from_secs(5)))
-                .enable_connect_protocol();
+            builder.timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(5)));
+            if protocol != Protocol::Http2WithoutConnect {
+                builder.enable_connect_protocol();
+            }
             if let Protocol::Http2Streams(streams) = protocol {
                 builder.max_concurrent_streams(streams);
             }

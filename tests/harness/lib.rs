@@ -20,6 +20,7 @@ pub mod swagger_ui;
 pub mod tls;
 pub mod upstream;
 pub mod wait;
+pub mod websocket;
 
 /// Makes aws-lc-rs the process's crypto provider, as the binaries do; calling it again changes nothing.
 pub fn install_crypto() {

@@ -259,5 +259,5 @@ async fn an_upgrade_is_dropped_and_a_switch_unasked_is_502() {
         assert_eq!(seen.header(name), None, "{name}");
     }
     let (head, body) = scene.get("/switch", &[]).await;
-    assert_eq!((head.status(), reason(&body).as_str()), (502, "upstream_unreachable"));
+    assert_eq!((head.status(), reason(&body).as_str()), (502, "upgrade_refused"));
 }

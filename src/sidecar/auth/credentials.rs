@@ -1,11 +1,13 @@
 //! Takes the access token from a request, and from nowhere but its one `Authorization` header: `Bearer` (RFC 6750 section
-//! 2.1) or `DPoP` (RFC 9449 section 7.1). Pure; says nothing about what the token is worth.
+//! 2.1) or `DPoP` (RFC 9449 section 7.1); for a WebSocket where the policy says so also from `subprotocol`. Pure; says nothing about what the token is worth.
+
+use std::borrow::Cow;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use percent_encoding::percent_decode_str;
 
-use super::Presented;
+use super::{Presented, subprotocol};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 
@@ -39,25 +41,38 @@ impl Scheme {
     }
 }
 
-/// What stands after the scheme in the one `Authorization` header: not empty of meaning yet, and not too long.
-#[derive(Debug, Clone, Copy)]
+/// What stands after the scheme in the one `Authorization` header, or its equal: not empty of meaning yet, and not too
+/// long.
+#[derive(Debug)]
 pub(crate) struct Credentials<'a> {
     scheme: Scheme,
-    token: &'a [u8],
+    token: Cow<'a, [u8]>,
 }
 
 impl<'a> Credentials<'a> {
     /// The credentials of a request.
     pub(crate) fn of(presented: &Presented<'a>) -> Result<Self, Rejection> {
+        let offered = if presented.may_be_subprotocol { subprotocol::token(presented.headers)? } else { None };
         let mut values = presented.headers.get_all(AUTHORIZATION).iter();
-        let Some(value) = values.next() else {
-            return Err(Rejection::new(Reason::MissingToken, "No access token was sent in an Authorization header."));
+        let (scheme, token) = match (values.next(), offered) {
+            (Some(_), Some(_)) => {
+                let detail = "Credentials were sent in Authorization and in Sec-WebSocket-Protocol.";
+                return Err(Rejection::new(Reason::BadRequest, detail));
+            }
+            (None, Some(token)) => (Some(Scheme::Bearer), Cow::Owned(token)),
+            (Some(value), None) => {
+                let (scheme, token) = split(value.as_bytes());
+                (Scheme::named(scheme), Cow::Borrowed(token))
+            }
+            (None, None) => {
+                let detail = "No access token was sent in an Authorization header.";
+                return Err(Rejection::new(Reason::MissingToken, detail));
+            }
         };
         if values.next().is_some() {
             return Err(Rejection::new(Reason::BadRequest, "More than one Authorization header was sent."));
         }
-        let (scheme, token) = split(value.as_bytes());
-        let Some(scheme) = Scheme::named(scheme) else {
+        let Some(scheme) = scheme else {
             return Err(Rejection::new(Reason::MissingToken, "The Authorization header holds no access token."));
         };
         // RFC 6750 section 2: one method in a request. The query's is never taken (RFC 9700 section 4.3.2).
@@ -71,23 +86,23 @@ impl<'a> Credentials<'a> {
         Ok(Self { scheme, token })
     }
 
-    pub(crate) fn scheme(self) -> Scheme {
+    pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
     }
 
     /// The bytes, unchecked: good for a digest and for nothing else.
-    pub(crate) fn bytes(self) -> &'a [u8] {
-        self.token
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.token
     }
 
     /// The token, in the characters of RFC 6750's `b64token`. Costs a look at each of them, which a token that is
     /// already known by its digest is spared.
-    pub(crate) fn token(self) -> Result<&'a str, Rejection> {
-        if !is_b64token(self.token) {
+    pub(crate) fn token(&self) -> Result<&str, Rejection> {
+        if !is_b64token(&self.token) {
             let detail = "The token is empty or holds characters no token has.";
             return Err(Rejection::new(Reason::MalformedToken, detail));
         }
-        std::str::from_utf8(self.token).map_err(|_| Rejection::new(Reason::MalformedToken, "The token is not ASCII."))
+        std::str::from_utf8(&self.token).map_err(|_| Rejection::new(Reason::MalformedToken, "The token is not ASCII."))
     }
 }
 
@@ -119,6 +134,7 @@ fn is_b64token(token: &[u8]) -> bool {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    use http::header::SEC_WEBSOCKET_PROTOCOL;
     use http::{HeaderValue, Method};
 
     use super::*;
@@ -135,6 +151,7 @@ mod tests {
             headers: &headers,
             from: IpAddr::V4(Ipv4Addr::LOCALHOST),
             certificate: None,
+            may_be_subprotocol: false,
         };
         let credentials = Credentials::of(&presented).map_err(|rejection| rejection.reason)?;
         let token = credentials.token().map_err(|rejection| rejection.reason)?;
@@ -210,6 +227,28 @@ mod tests {
         {
             assert!(read(&["Bearer abc"], Some(query)).is_ok(), "{query}");
         }
+    }
+
+    #[test]
+    fn a_subprotocol_is_a_token_only_where_it_may_be_and_only_alone() {
+        let read = |authorization: Option<&'static str>, query, may_be_subprotocol| {
+            let token = "base64url.bearer.authorization.tollgate.dev.YS5iLmM";
+            let mut headers = HeaderMap::from_iter([(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(token))]);
+            headers.extend(authorization.map(|value| (AUTHORIZATION, HeaderValue::from_static(value))));
+            let (method, from) = (&Method::GET, IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let certificate = None;
+            let presented =
+                Presented { method, path: "/", query, headers: &headers, from, certificate, may_be_subprotocol };
+            let credentials = Credentials::of(&presented).map_err(|rejection| rejection.reason)?;
+            Ok((credentials.scheme(), credentials.token().map_err(|rejection| rejection.reason)?.to_owned()))
+        };
+        assert_eq!(read(None, None, true), Ok((Scheme::Bearer, "a.b.c".to_owned())));
+        assert_eq!(read(None, None, false), Err(Reason::MissingToken));
+        assert_eq!(read(Some("Bearer d.e.f"), None, false), Ok((Scheme::Bearer, "d.e.f".to_owned())));
+        for authorization in ["Bearer a.b.c", "DPoP a.b.c", "Basic YTpi", ""] {
+            assert_eq!(read(Some(authorization), None, true), Err(Reason::BadRequest), "{authorization}");
+        }
+        assert_eq!(read(None, Some("access_token=a"), true), Err(Reason::BadRequest));
     }
 
     #[test]

@@ -96,14 +96,14 @@ impl DecisionCache {
     }
 
     /// The verdict on a token seen before, if it is fresh.
-    pub(crate) fn find(&self, token: &TokenDigest, now: SystemTime) -> Option<Arc<Identity>> {
+    pub(crate) fn find(&self, token: &TokenDigest, now: SystemTime) -> Option<Decision> {
         let now = millis(now);
         let decision = self.decisions.get(token)?;
         if !decision.stands(now) {
             self.decisions.remove(token);
             return None;
         }
-        (now < decision.fresh_until_millis).then_some(decision.identity)
+        (now < decision.fresh_until_millis).then_some(decision)
     }
 
     /// The verdict on a token that was good once and has not ended, fresh or not.

@@ -39,8 +39,15 @@ pub fn authorization(data: &[u8]) {
         }
     }
     let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let presented =
-        Presented { method: &Method::GET, path: "/", query: None, headers: &headers, from, certificate: None };
+    let presented = Presented {
+        method: &Method::GET,
+        path: "/",
+        query: None,
+        headers: &headers,
+        from,
+        certificate: None,
+        may_be_subprotocol: false,
+    };
     let Ok(credentials) = Credentials::of(&presented) else { return };
     assert_eq!(headers.len(), 1, "two credentials are none");
     assert_eq!(Scheme::attempted(&headers), Some(credentials.scheme()));
@@ -169,8 +176,15 @@ pub fn dpop(data: &[u8]) {
     let Ok(proof) = HeaderValue::from_bytes(data) else { return };
     let headers = HeaderMap::from_iter([(HeaderName::from_static("dpop"), proof)]);
     let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let presented =
-        Presented { method: &Method::GET, path: "/items", query: None, headers: &headers, from, certificate: None };
+    let presented = Presented {
+        method: &Method::GET,
+        path: "/items",
+        query: None,
+        headers: &headers,
+        from,
+        certificate: None,
+        may_be_subprotocol: false,
+    };
     let sent = Sent { scheme: Scheme::Dpop, token: TokenDigest::of(b"token"), presented, now: now() };
     let identity = |bound_to: &str| Identity {
         expires_at: NOW + 600,

@@ -99,6 +99,11 @@ impl Introspector {
         (now < refusal.until).then_some(refusal.rejection)
     }
 
+    /// Whether the issuer's last word on a token was that it is not active, however long ago.
+    pub(crate) fn is_known_inactive(&self, token: &TokenDigest) -> bool {
+        self.shared.refusal(token).is_some_and(|refusal| refusal.rejection.reason == Reason::Inactive)
+    }
+
     /// Asks `issuer` about a token, or joins those who already do. Good answers go into the decision cache.
     pub(super) async fn ask(
         &self,

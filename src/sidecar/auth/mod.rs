@@ -11,7 +11,9 @@ pub(crate) mod fuzzing;
 mod introspection;
 mod jwt;
 mod metrics;
+mod subprotocol;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,6 +26,7 @@ use tracing::debug;
 pub use self::credentials::Scheme;
 pub use self::dpop::Dpop;
 pub use self::metrics::AuthMetrics;
+pub(crate) use self::subprotocol::strip as strip_subprotocol;
 
 use self::claims::{Kept, Rules};
 use self::credentials::Credentials;
@@ -55,6 +58,24 @@ pub struct Admission {
     pub identity: Arc<Identity>,
     /// A new nonce for the caller's DPoP proofs, to go out with the answer.
     pub dpop_nonce: Option<HeaderValue>,
+    /// What a stream that goes on goes on by.
+    pub grant: Grant,
+}
+
+/// What can be asked again of a token while its stream goes on, without the token.
+#[derive(Clone)]
+pub struct Grant {
+    digest: TokenDigest,
+    /// The key that verified it; none where the issuer alone judged.
+    key: Option<Arc<Key>>,
+    /// `exp`, seconds since the epoch.
+    pub expires_at: u64,
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
 }
 
 /// What a caller presents with a request, for credentials to be found in and bound to.
@@ -72,6 +93,8 @@ pub struct Presented<'a> {
     pub from: IpAddr,
     /// Of the certificate that the connection's caller showed, under a CA of the policy.
     pub certificate: Option<Thumbprint>,
+    /// Whether the token may stand among the subprotocols of a WebSocket.
+    pub may_be_subprotocol: bool,
 }
 
 /// A token to judge, and when.
@@ -122,21 +145,38 @@ impl Authenticator {
         let scheme = credentials.scheme();
         self.dpop.check_scheme(scheme)?;
         let digest = TokenDigest::of(credentials.bytes());
-        let identity = if let Some(identity) = self.decisions.find(&digest, now) {
+        let (identity, key) = if let Some(decision) = self.decisions.find(&digest, now) {
             self.metrics.cache_hits.inc();
-            identity
+            (decision.identity, decision.key)
         } else {
             let token = credentials.token()?;
             self.metrics.cache_misses.inc();
             // Boxed: the way through the caches stays small, and only this one is long.
             let arrival = Instant::now();
             let Presented { from, certificate, .. } = presented;
-            Box::pin(self.judge(Asked { token, digest, now, arrival, from, certificate, kept: &self.kept })).await?
+            let asked = Asked { token, digest, now, arrival, from, certificate, kept: &self.kept };
+            let identity = Box::pin(self.judge(asked)).await?;
+            (identity, self.decisions.earlier(&digest, now).and_then(|decision| decision.key))
         };
         // A remembered verdict says nothing about who sends the token this time.
         certificate::check(identity.bound_to, presented.certificate)?;
         let dpop_nonce = self.dpop.check(&identity, &Sent { scheme, token: digest, presented, now })?;
-        Ok(Admission { identity, dpop_nonce })
+        let grant = Grant { digest, key, expires_at: identity.expires_at };
+        Ok(Admission { identity, dpop_nonce, grant })
+    }
+
+    /// Whether a token that was good before is still not known to be bad, its expiry aside. Asks nobody.
+    ///
+    /// # Errors
+    /// Its key is gone, or its issuer has said meanwhile that it is not active.
+    pub fn still_stands(&self, grant: &Grant) -> Result<(), Reason> {
+        if grant.key.as_ref().is_some_and(|key| !key.is_in_force()) {
+            return Err(Reason::UnknownKey);
+        }
+        if self.introspector.is_known_inactive(&grant.digest) {
+            return Err(Reason::Inactive);
+        }
+        Ok(())
     }
 
     async fn judge(&self, asked: Asked<'_>) -> Result<Arc<Identity>, Rejection> {

@@ -96,7 +96,7 @@ impl Upload {
 }
 
 impl Progress {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             started: Instant::now(),
             last: AtomicU64::new(0),
@@ -132,7 +132,8 @@ impl Progress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    fn moved(&self, bytes: usize) {
+    /// So many bytes have come.
+    pub(crate) fn moved(&self, bytes: usize) {
         let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(millis, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);

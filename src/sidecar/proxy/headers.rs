@@ -242,7 +242,7 @@ fn is_single(headers: &HeaderMap, name: &HeaderName, good: impl Fn(&[u8]) -> boo
     values.next().is_some_and(|value| good(value.as_bytes())) && values.next().is_none()
 }
 
-fn lists(value: &HeaderValue, word: &str) -> bool {
+pub(super) fn lists(value: &HeaderValue, word: &str) -> bool {
     value.as_bytes().split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 

@@ -4,20 +4,23 @@
 
 mod body;
 mod dial;
+mod frames;
 mod headers;
 pub(crate) mod listening;
 mod patience;
 mod pool;
 mod request;
 mod trace_context;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use hyper::upgrade::OnUpgrade;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -27,8 +30,11 @@ pub(crate) use body::{BodyError, Download, Progress, UploadRules};
 use dial::DialError;
 pub(crate) use dial::Dialer;
 pub use dial::UpstreamError;
+pub(crate) use frames::{CloseCode, Frames, close};
 pub(crate) use headers::{HeaderRules, Peer, Sealed, Told, for_app, mark, request_id};
+pub(crate) use pool::Lease;
 pub(crate) use request::Outgoing;
+pub(crate) use websocket::{Opening, refused as upgrade_refused};
 
 use crate::metrics::ProxyMetrics;
 use crate::reason::Reason;
@@ -46,6 +52,30 @@ pub(crate) struct Proxy {
     uploads: UploadRules,
     patience: Patience,
     retries: Counter,
+}
+
+/// What the app answered to a caller's wish for a WebSocket.
+pub(crate) enum Opened {
+    /// A yes; the connection follows its head.
+    Yes(Response<()>, AppEnd),
+    /// Any other answer, for the caller to read.
+    No(Response<Download>),
+}
+
+/// The app's end of a tunnel.
+pub(crate) struct AppEnd {
+    pub(crate) upgrade: OnUpgrade,
+    /// What the app is held by.
+    pub(crate) lease: Option<Lease>,
+    /// How long nothing may be said.
+    pub(crate) patience: Duration,
+}
+
+/// An answer's head, and what it came on.
+struct Exchange {
+    response: Response<Incoming>,
+    connection: Connection,
+    upload: Option<Arc<Progress>>,
 }
 
 /// What came of one attempt.
@@ -88,9 +118,39 @@ impl Proxy {
 
     /// Sends a request and returns the answer's head, its body still arriving.
     pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Response<Download>, Rejection> {
+        let exchange = self.exchange(outgoing).await?;
+        if exchange.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(upgrade_refused("The API switched protocols unasked."));
+        }
+        Ok(self.answered(exchange))
+    }
+
+    /// Asks for a WebSocket. `parts` has the headers as the app may see them.
+    pub(crate) async fn open(&self, parts: http::request::Parts, opening: &Opening) -> Result<Opened, Rejection> {
+        let (outgoing, question) = self.tongue.opening(parts, opening);
+        let mut exchange = self.exchange(outgoing).await?;
+        let response = &mut exchange.response;
+        if !question.is_granted(response.status(), response.headers())? {
+            if opening.mistakes(response.status()) {
+                return Err(upgrade_refused("The API's answer to the WebSocket handshake is no valid one."));
+            }
+            return Ok(Opened::No(self.answered(exchange)));
+        }
+        let upgrade = hyper::upgrade::on(response);
+        let Exchange { response, connection, upload: _ } = exchange;
+        let lease = self.pool.hold(connection, false);
+        Ok(Opened::Yes(response.map(drop), AppEnd { upgrade, lease, patience: self.patience.idle }))
+    }
+
+    async fn exchange(&self, outgoing: Outgoing) -> Result<Exchange, Rejection> {
         let Outgoing { request, progress, is_grpc } = outgoing;
         let upload = progress.as_deref();
         let mut connection = self.pool.checkout().await.map_err(|error| refused(&error))?;
+        if let (&Method::CONNECT, Sender::Http2(line)) = (request.method(), &connection.sender)
+            && !line.takes_extended_connect()
+        {
+            return Err(upgrade_refused("The API takes no WebSockets over HTTP/2."));
+        }
         // A kept connection may have died unseen. What is safe to send twice is kept for a second try.
         let spare = if connection.reused { spare(&request) } else { None };
         let first = self.attempt(&mut connection, request, progress.as_deref(), is_grpc).await;
@@ -108,7 +168,7 @@ impl Proxy {
             Err(first) => first,
         };
         match last {
-            Attempt::Answered(response) => self.answered(response, connection, progress),
+            Attempt::Answered(response) => Ok(Exchange { response, connection, upload: progress }),
             Attempt::Unsent(_) => Err(hung_up()),
             Attempt::Lost(_) if upload.is_some_and(|upload| upload.is_too_long()) => Err(too_long()),
             Attempt::Lost(error) if is_callers_fault(&error) => {
@@ -168,17 +228,10 @@ impl Proxy {
         }
     }
 
-    fn answered(
-        &self,
-        response: Response<Incoming>,
-        connection: Connection,
-        upload: Option<Arc<Progress>>,
-    ) -> Result<Response<Download>, Rejection> {
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Rejection::new(Reason::UpstreamUnreachable, "The API switched protocols unasked."));
-        }
+    fn answered(&self, exchange: Exchange) -> Response<Download> {
+        let Exchange { response, connection, upload } = exchange;
         let lease = self.pool.hold(connection, response.body().is_end_stream());
-        Ok(response.map(|body| Download::new(body, lease, self.patience.idle, upload)))
+        response.map(|body| Download::new(body, lease, self.patience.idle, upload))
     }
 }
 

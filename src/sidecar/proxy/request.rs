@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Uri, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use tollgate_contract::UpstreamProtocol;
 
 use super::body::{Progress, Upload, UploadRules};
 use super::dial::Dialer;
+use super::websocket::{Opening, Question};
 
 /// How the app is spoken to.
 #[derive(Debug, Clone)]
@@ -46,6 +47,18 @@ impl Tongue {
         Outgoing { request: Request::from_parts(parts, body), progress, is_grpc }
     }
 
+    /// The same for a request that asks for a WebSocket.
+    pub(crate) fn opening(&self, mut parts: Parts, opening: &Opening) -> (Outgoing, Question) {
+        parts.extensions.clear();
+        match self.protocol {
+            UpstreamProtocol::Http1 => for_http1(&mut parts, &Upload::Empty),
+            UpstreamProtocol::H2c => self.for_http2(&mut parts),
+        }
+        let question = opening.ask(&mut parts, self.protocol);
+        let request = Request::from_parts(parts, Upload::Empty);
+        (Outgoing { request, progress: None, is_grpc: false }, question)
+    }
+
     /// The authority stands in the target alone (RFC 9113 section 8.3.1).
     fn for_http2(&self, parts: &mut Parts) {
         let host = parts.headers.remove(header::HOST);
@@ -72,24 +85,10 @@ fn for_http1(parts: &mut Parts, body: &Upload) {
     if parts.uri.authority().is_some() {
         parts.uri = std::mem::take(&mut parts.uri).into_parts().path_and_query.map(Into::into).unwrap_or_default();
     }
-    if parts.version == Version::HTTP_2 {
-        join_cookies(&mut parts.headers);
-    }
     parts.version = Version::HTTP_11;
     if body.size_hint().exact().is_none() {
         // Unasked, hyper sends no body of unknown length with GET and HEAD.
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-}
-
-/// HTTP/2 may send one Cookie in crumbs, HTTP/1.1 may not (RFC 9113 section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() < 2 {
-        return;
-    }
-    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
-        headers.insert(header::COOKIE, cookie);
     }
 }
 
@@ -106,21 +105,4 @@ pub(super) fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
     *spare.version_mut() = request.version();
     *spare.headers_mut() = request.headers().clone();
     Some(spare)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn crumbs_of_a_cookie_are_joined_in_order() {
-        let mut headers = HeaderMap::new();
-        for crumb in ["a=1", "b=2", "c=3; d=4"] {
-            headers.append(header::COOKIE, HeaderValue::from_static(crumb));
-        }
-        join_cookies(&mut headers);
-        assert_eq!(headers.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3; d=4"]);
-        join_cookies(&mut headers);
-        assert_eq!(headers[header::COOKIE], "a=1; b=2; c=3; d=4");
-    }
 }

@@ -34,14 +34,20 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
 /// The refusal without the headers that both forms have.
 pub(super) fn response(rejection: &Rejection) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from(code(rejection.reason)));
-    let message = format!("{}: {}", rejection.reason.as_str(), rejection.detail);
+    *response.headers_mut() = status(rejection.reason, rejection.detail);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// The end of a call.
+pub(super) fn status(reason: Reason, detail: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(GRPC_STATUS, HeaderValue::from(code(reason)));
+    let message = format!("{}: {detail}", reason.as_str());
     if let Ok(message) = HeaderValue::try_from(utf8_percent_encode(&message, ENCODED).to_string()) {
         headers.insert(GRPC_MESSAGE, message);
     }
-    response
+    headers
 }
 
 /// The status code of gRPC that belongs to a reason.
@@ -80,6 +86,7 @@ fn code(reason: Reason) -> u16 {
         | Reason::IdpRateLimited
         | Reason::IdpError
         | Reason::UpstreamUnreachable
+        | Reason::UpgradeRefused
         | Reason::Overloaded => UNAVAILABLE,
     }
 }

@@ -17,6 +17,7 @@ pub use self::words::status;
 use self::challenge::Challenges;
 use self::words::title;
 use crate::policy::Policy;
+use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::route::MethodSet;
 
@@ -119,6 +120,11 @@ impl Rescue {
         wire.extend_from_slice(&body);
         wire
     }
+}
+
+/// The end of a gRPC stream that cannot go on.
+pub(crate) fn grpc_trailers(reason: Reason) -> HeaderMap {
+    grpc::status(reason, title(reason))
 }
 
 fn problem_response(rejection: &Rejection) -> Response<Full<Bytes>> {

@@ -42,7 +42,7 @@ pub fn status(reason: Reason) -> StatusCode {
         Reason::IdpUnreachable | Reason::IdpRateLimited | Reason::IdpError | Reason::Overloaded => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-        Reason::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
+        Reason::UpstreamUnreachable | Reason::UpgradeRefused => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
 }
@@ -67,6 +67,7 @@ pub(super) fn title(reason: Reason) -> &'static str {
         Reason::RouteDenied => "This path is closed",
         Reason::MethodNotAllowed => "This path does not take this method",
         Reason::BadRequest => "The request is malformed",
+        Reason::UpgradeRefused => "The API did not open the WebSocket rightly",
         Reason::BadPath => "The path is ambiguous",
         Reason::SenderMismatch => "The access token is bound to another sender",
         Reason::DpopMissing => "A proof of possession is needed",

@@ -108,7 +108,7 @@ fn speak(http: Http, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'stati
     }
 }
 
-async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Caller>) {
+async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, caller: Arc<Caller>) {
     let shared = Arc::clone(&caller.gate.shared);
     let asked = Arc::new(Asked::default());
     let noted = Arc::clone(&asked);
@@ -117,7 +117,8 @@ async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Ca
         let caller = Arc::clone(&caller);
         async move { Ok::<_, Infallible>(caller.gate.serve(&caller.peer, request).await) }
     });
-    let mut serving = std::pin::pin!(protocol::http1(&shared.limits).serve_connection(TokioIo::new(stream), service));
+    let serving = protocol::http1(&shared.limits).serve_connection(TokioIo::new(stream), service);
+    let mut serving = std::pin::pin!(serving.with_upgrades());
     let asked_to_leave = async {
         tokio::select! {
             // Whoever connects while callers are asked to leave comes for an answer; hyper would close on the spot.
@@ -158,9 +159,12 @@ async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Ca
     let (limits, drain) = (&shared.limits, &shared.drain);
     let streams = Arc::new(Streams::default());
     let watched = Arc::clone(&streams);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (caller, ticket) = (Arc::clone(&caller), watched.begin());
         let method = request.method().clone();
+        if method == Method::CONNECT {
+            request.extensions_mut().insert(Arc::new(watched.hold()));
+        }
         async move { Ok::<_, Infallible>(ticket.answer(&method, caller.gate.serve(&caller.peer, request).await)) }
     });
     let mut serving = std::pin::pin!(protocol::http2(limits).serve_connection(TokioIo::new(stream), service));

@@ -11,7 +11,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
+use tokio_util::task::TaskTracker;
 
+use super::lasting::Lasting;
+use super::tunnel::Tunnel;
 use crate::access_log::{AccessLog, CALLER_LEFT, Line, shortened};
 use crate::grpc;
 use crate::identity::Identity;
@@ -40,7 +43,11 @@ pub(crate) struct Flight {
     pub(crate) reason: Option<Reason>,
     status: Option<StatusCode>,
     grpc_status: Option<u16>,
+    /// Why a stream was ended that had begun rightly.
+    cut: Option<Reason>,
     pub(crate) upload: Option<Arc<Progress>>,
+    /// Of a tunnel.
+    download: Option<Arc<Progress>>,
     bytes_in: u64,
     bytes_out: u64,
     complete: bool,
@@ -51,7 +58,8 @@ pub(crate) struct Flight {
 /// An answer's body together with the record of its request.
 pub(crate) struct Answer {
     body: AnswerBody,
-    flight: Flight,
+    /// None where a tunnel has it.
+    flight: Option<Flight>,
 }
 
 /// Where an answer comes from.
@@ -60,6 +68,10 @@ pub(crate) enum AnswerBody {
     Own(Full<Bytes>),
     /// From the app.
     App(Download),
+    /// From the app, and it may have to end before its end.
+    Lasting(Box<Lasting>),
+    /// None: a tunnel follows.
+    Tunnel(Box<Tunnel>),
 }
 
 struct Facts {
@@ -99,7 +111,9 @@ impl Flight {
             reason: None,
             status: None,
             grpc_status: None,
+            cut: None,
             upload: None,
+            download: None,
             bytes_in: 0,
             bytes_out: 0,
             complete: false,
@@ -146,13 +160,36 @@ impl Flight {
         self.bytes_in = bytes as u64;
     }
 
-    /// The answer's head is known; the body carries the record on.
-    pub(crate) fn answered(mut self, response: Response<AnswerBody>) -> Response<Answer> {
+    /// A tunnel's bytes, from and to the caller.
+    pub(super) fn carries(&mut self, up: &Arc<Progress>, down: &Arc<Progress>) {
+        self.upload = Some(Arc::clone(up));
+        self.download = Some(Arc::clone(down));
+    }
+
+    /// What had begun rightly is ended by us.
+    pub(super) fn cut(&mut self, reason: Reason) {
+        self.cut = Some(reason);
+        self.observer.metrics.streams_cut.inc();
+    }
+
+    /// Everything was sent that was to be sent.
+    pub(super) fn finished(&mut self) {
+        self.complete = true;
+    }
+
+    /// The answer's head is known; the body carries the record on, or the tunnel, which begins in `tunnels`.
+    pub(crate) fn answered(mut self, response: Response<AnswerBody>, tunnels: &TaskTracker) -> Response<Answer> {
         self.status = Some(response.status());
         if self.form == Form::Grpc {
             self.grpc_status = grpc::status(response.headers());
         }
-        response.map(|body| Answer { body, flight: self })
+        response.map(|body| match body {
+            AnswerBody::Tunnel(tunnel) => {
+                tunnels.spawn(tunnel.run(self));
+                Answer { body: AnswerBody::Own(Full::default()), flight: None }
+            }
+            body => Answer { body, flight: Some(self) },
+        })
     }
 
     fn sent(&mut self, frame: &Frame<Bytes>) {
@@ -172,7 +209,7 @@ impl Flight {
             path: facts.uri.path(),
             status,
             grpc_status: self.grpc_status,
-            reason: self.reason.map(Reason::as_str),
+            reason: self.reason.or(self.cut).map(Reason::as_str),
             route: self.observer.metrics.name(self.place),
             issuer: facts.identity.as_ref().map(|identity| &*identity.issuer),
             client_id: facts.identity.as_ref().and_then(|identity| identity.client_id()),
@@ -180,7 +217,7 @@ impl Flight {
             duration_ms: millis(took),
             upstream_ms: facts.called.and_then(|phase| phase.took).map(millis),
             bytes_in: self.upload.as_ref().map_or(self.bytes_in, |upload| upload.bytes()),
-            bytes_out: self.bytes_out,
+            bytes_out: self.download.as_ref().map_or(self.bytes_out, |download| download.bytes()),
             aborted: !self.complete,
             request_id: facts.request_id.to_str().unwrap_or_default(),
             trace_id: facts.trace.map(|trace| trace.id),
@@ -254,18 +291,29 @@ impl Body for Answer {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match &mut self.body {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self { body, flight } = self.get_mut();
+        let frame = match body {
             // The error type of a whole body has no value.
             AnswerBody::Own(body) => {
                 ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(|never| match never {}))
             }
             AnswerBody::App(body) => ready!(Pin::new(body).poll_frame(cx)),
+            AnswerBody::Lasting(body) => {
+                let (before, frame) = (body.ended(), ready!(Pin::new(&mut *body).poll_frame(cx)));
+                if let (None, Some(reason), Some(flight)) = (before, body.ended(), &mut *flight) {
+                    flight.cut(reason);
+                }
+                frame
+            }
+            AnswerBody::Tunnel(_) => None,
         };
-        match &frame {
-            Some(Ok(frame)) => self.flight.sent(frame),
-            Some(Err(_)) => {}
-            None => self.flight.complete = true,
+        if let Some(flight) = flight {
+            match &frame {
+                Some(Ok(frame)) => flight.sent(frame),
+                Some(Err(_)) => {}
+                None => flight.complete = true,
+            }
         }
         Poll::Ready(frame)
     }
@@ -274,6 +322,8 @@ impl Body for Answer {
         match &self.body {
             AnswerBody::Own(body) => body.is_end_stream(),
             AnswerBody::App(body) => body.is_end_stream(),
+            AnswerBody::Lasting(body) => body.is_end_stream(),
+            AnswerBody::Tunnel(_) => true,
         }
     }
 
@@ -281,15 +331,20 @@ impl Body for Answer {
         match &self.body {
             AnswerBody::Own(body) => body.size_hint(),
             AnswerBody::App(body) => body.size_hint(),
+            AnswerBody::Lasting(body) => body.size_hint(),
+            AnswerBody::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // A body whose end is known is not polled for it, and to HEAD our own bodies are not sent at all.
-        let unsent_by_rule = self.flight.method == Method::HEAD;
-        self.flight.complete |= self.is_end_stream() || unsent_by_rule;
+        let is_over = self.is_end_stream();
+        if let Some(flight) = &mut self.flight {
+            // A body whose end is known is not polled for it, and to HEAD our own bodies are not sent at all.
+            let unsent_by_rule = flight.method == Method::HEAD;
+            flight.complete |= is_over || unsent_by_rule;
+        }
     }
 }
 

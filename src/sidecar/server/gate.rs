@@ -12,14 +12,16 @@ use http::{HeaderValue, Method, Request, Response, Version, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::caller::caller;
 use super::flight::{Answer, AnswerBody, Flight, Observer};
+use super::forward::Admitted;
 use super::h2_head;
 use super::head::{self, Refusal};
 use super::{Drain, Tls};
-use crate::auth::{Admission, Authenticator, Presented};
+use crate::auth::{Admission, Authenticator, Presented, strip_subprotocol};
 use crate::broker::Broker;
 use crate::claim_headers::WrittenClaims;
 use crate::cors::{Answers, Preflight};
@@ -28,7 +30,7 @@ use crate::metrics::Place;
 use crate::path::CleanPath;
 use crate::policy::Policy;
 use crate::protected_resource::ProtectedResource;
-use crate::proxy::{self, HeaderRules, Peer, Proxy, Told};
+use crate::proxy::{self, HeaderRules, Opening, Peer, Proxy, Told};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::rescue::{self, Attempt, Context, Form, Rescue};
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     /// None = plain.
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) drain: Drain,
+    /// WebSockets, which outlive the connections that they came on.
+    pub(crate) tunnels: TaskTracker,
     /// Named to the app when a caller of HTTP/1.0 names no host.
     pub(crate) fallback_host: HeaderValue,
 }
@@ -81,14 +85,15 @@ impl Gate {
             }
         };
         if let Some(script) = &script {
-            let from_app = matches!(response.body(), AnswerBody::App(_));
+            let from_app = !matches!(response.body(), AnswerBody::Own(_));
             cors.mark(response.headers_mut(), script, if from_app { Answers::Apps } else { Answers::Ours });
         }
         // HTTP/2 says it for the whole connection, by GOAWAY.
-        if self.shared.drain.has_begun() && !is_http2 {
+        let is_tunnel = matches!(response.body(), AnswerBody::Tunnel(_));
+        if self.shared.drain.has_begun() && !is_http2 && !is_tunnel {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        flight.answered(response)
+        flight.answered(response, &self.shared.tunnels)
     }
 
     async fn pass(
@@ -99,6 +104,7 @@ impl Gate {
         request_id: &HeaderValue,
         flight: &mut Flight,
     ) -> Result<Response<AnswerBody>, Refusal<'_>> {
+        let opening = Opening::take(&mut parts, &body).map_err(|rejection| (rejection, Context::None))?;
         let host = head::check(&parts)?.unwrap_or(&self.shared.fallback_host).clone();
         if self.shared.policy.config.max_body_bytes.is_some_and(|longest| body.size_hint().lower() > longest) {
             return Err((proxy::too_long(), Context::None));
@@ -131,10 +137,16 @@ impl Gate {
             Some(announced) => routes.judge(&path, &announced.method).of_preflight(),
         };
         flight.place = Place::Route(verdict.route);
-        let (identity, dpop_nonce) = match self.admit(&verdict, &path, &parts, peer, flight).await? {
-            Some(Admission { identity, dpop_nonce }) => (Some(identity), dpop_nonce),
-            None => (None, None),
+        let may_be_subprotocol =
+            opening.is_some() && self.shared.policy.config.streams.web_socket_token.may_be_subprotocol();
+        let admission = self.admit(&verdict, &path, &parts, peer, may_be_subprotocol, flight).await?;
+        let (identity, dpop_nonce, grant) = match admission {
+            Some(Admission { identity, dpop_nonce, grant }) => (Some(identity), dpop_nonce, Some(grant)),
+            None => (None, None, None),
         };
+        if may_be_subprotocol {
+            strip_subprotocol(&mut parts.headers);
+        }
         let told = Told { host, peer, request_id, identity: identity.as_ref().map(|identity| &identity.headers) };
         proxy::for_app(&mut parts.headers, told, &self.shared.headers, &routes.headers_read(&verdict));
         if let Some(identity) = &identity {
@@ -142,7 +154,8 @@ impl Gate {
             routes.authorize(&verdict, identity, asked).map_err(|unauthorized| self.refuse(unauthorized, &parts))?;
         }
         self.shared.headers.strip_credentials(&mut parts.headers);
-        let mut response = self.forward(parts, body, request_id, flight).await?;
+        let admitted = Admitted { parts, body, opening, grant };
+        let mut response = self.forward(admitted, request_id, flight).await?;
         if let Some(nonce) = dpop_nonce {
             response.headers_mut().insert(rescue::DPOP_NONCE, nonce);
         }
@@ -171,6 +184,7 @@ impl Gate {
         path: &CleanPath<'_>,
         parts: &Parts,
         peer: &Peer,
+        may_be_subprotocol: bool,
         flight: &mut Flight,
     ) -> Result<Option<Admission>, Refusal<'_>> {
         let plain = |reason, detail| (Rejection::new(reason, detail), Context::None);
@@ -186,6 +200,7 @@ impl Gate {
             headers: &parts.headers,
             from: self.caller(parts, peer),
             certificate: peer.certificate(),
+            may_be_subprotocol,
         };
         flight.judging();
         let judged = self.shared.authenticator.authenticate(presented, SystemTime::now()).await;
@@ -229,24 +244,6 @@ impl Gate {
 
     fn attempt(&self, parts: &Parts) -> Attempt<'_> {
         Attempt::of(&parts.headers, &self.shared.policy.external_urls)
-    }
-
-    async fn forward(
-        &self,
-        mut parts: Parts,
-        body: Incoming,
-        request_id: &HeaderValue,
-        flight: &mut Flight,
-    ) -> Result<Response<AnswerBody>, Refusal<'_>> {
-        let is_grpc = Form::of(&parts.headers) == Form::Grpc;
-        flight.calling(&mut parts.headers);
-        let outgoing = self.proxy.outgoing(parts, body, is_grpc);
-        flight.upload = outgoing.progress();
-        let answer = self.proxy.send(outgoing).await;
-        flight.called();
-        let mut response = answer.map_err(|rejection| (rejection, Context::None))?;
-        proxy::finish(&mut response, request_id);
-        Ok(response.map(AnswerBody::App))
     }
 
     async fn token(

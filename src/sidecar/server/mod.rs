@@ -5,13 +5,17 @@ mod caller;
 mod connection;
 mod drain;
 mod flight;
+mod forward;
 mod gate;
 mod h2_head;
 mod head;
+mod lasting;
 mod protocol;
 mod reader;
 mod streams;
+mod tenure;
 mod tls;
+mod tunnel;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -61,8 +65,13 @@ pub(crate) async fn run(listener: TcpListener, gate: Arc<Gate>, connections: Con
         () = drain.stop_accepting() => {}
     }
     connections.open.close();
+    let all_done = async {
+        connections.open.wait().await;
+        gate.shared.tunnels.close();
+        gate.shared.tunnels.wait().await;
+    };
     tokio::select! {
-        () = connections.open.wait() => {}
+        () = all_done => {}
         () = drain.give_up() => {}
     }
 }

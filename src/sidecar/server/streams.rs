@@ -45,6 +45,9 @@ pub(super) struct Ticket {
     is_answered: bool,
 }
 
+/// Something under way that is no request any more: a tunnel.
+pub(super) struct Held(Arc<Streams>);
+
 /// An answer's body on HTTP/2.
 pub(super) struct Paced<B> {
     /// None where there is nothing to send: to HEAD, which hyper knows only in HTTP/1.
@@ -70,6 +73,17 @@ impl Streams {
         self.under_way.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
         Ticket { streams: Arc::clone(self), is_answered: false }
+    }
+
+    /// Something may outlive its request; the connection counts as used until that ends.
+    pub(super) fn hold(self: &Arc<Self>) -> Held {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        Held(Arc::clone(self))
+    }
+
+    fn end_one(&self) {
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_one();
     }
 
     /// Waits until a request has come.
@@ -122,8 +136,13 @@ impl Drop for Ticket {
                 streams.flooded.cancel();
             }
         }
-        streams.under_way.fetch_sub(1, Ordering::Relaxed);
-        streams.changed.notify_one();
+        streams.end_one();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.end_one();
     }
 }
 

@@ -60,6 +60,7 @@ fn send_at(
         headers: &headers,
         from: IpAddr::V4(Ipv4Addr::LOCALHOST),
         certificate: None,
+        may_be_subprotocol: false,
     };
     dpop.check(identity, &Sent { scheme, token: TokenDigest::of(TOKEN), presented, now: at(now) })
 }

@@ -62,6 +62,8 @@ struct State {
     used: AtomicUsize,
     /// How many the app takes at a time.
     allowed: usize,
+    /// Whether the app takes extended CONNECT (RFC 8441 section 3).
+    extended_connect: bool,
     idle_since: Mutex<Instant>,
 }
 
@@ -127,6 +129,10 @@ impl Line {
     pub(crate) fn sender(&mut self) -> &mut SendRequest<Upload> {
         &mut self.0.sender
     }
+
+    pub(crate) fn takes_extended_connect(&self) -> bool {
+        self.0.state.extended_connect
+    }
 }
 
 impl Drop for Line {
@@ -169,6 +175,7 @@ async fn start(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> 
     let state = State {
         used: AtomicUsize::new(0),
         allowed: connection.current_max_send_streams(),
+        extended_connect: connection.is_extended_connect_protocol_enabled(),
         idle_since: Mutex::new(Instant::now()),
     };
     tokio::spawn(async move {

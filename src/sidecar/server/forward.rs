@@ -1,0 +1,112 @@
+//! The last step of a request: to the app, and what kind of an exchange its answer begins. A plain one ends by itself; a
+//! stream ends when its right ends; a WebSocket becomes a tunnel.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderValue, Response};
+use hyper::body::{Body, Incoming};
+
+use super::Gate;
+use super::flight::{AnswerBody, Flight};
+use super::head::Refusal;
+use super::lasting::{Lasting, is_event_stream};
+use super::streams::Held;
+use super::tenure::lapse;
+use super::tunnel::Tunnel;
+use crate::auth::Grant;
+use crate::proxy::{self, Opened, Opening};
+use crate::rejection::Rejection;
+use crate::rescue::{Context, Form};
+
+/// A request that the app may see.
+pub(super) struct Admitted {
+    /// With the headers as the app may see them.
+    pub(super) parts: Parts,
+    pub(super) body: Incoming,
+    /// The wish for a WebSocket.
+    pub(super) opening: Option<Opening>,
+    /// None where no token is asked for: nothing of it ends then.
+    pub(super) grant: Option<Grant>,
+}
+
+impl Gate {
+    pub(super) async fn forward(
+        &self,
+        admitted: Admitted,
+        request_id: &HeaderValue,
+        flight: &mut Flight,
+    ) -> Result<Response<AnswerBody>, Refusal<'_>> {
+        let Admitted { mut parts, body, opening, grant } = admitted;
+        flight.calling(&mut parts.headers);
+        let plain = |rejection| (rejection, Context::None);
+        if let Some(opening) = opening {
+            return Box::pin(self.open(parts, opening, grant, request_id, flight)).await.map_err(plain);
+        }
+        let form = Form::of(&parts.headers);
+        let outgoing = self.proxy.outgoing(parts, body, form == Form::Grpc);
+        flight.upload = outgoing.progress();
+        let (answer, right) = match (form, grant) {
+            // The app of a stream may be silent for as long as it likes, also before the head of its answer.
+            (Form::Grpc, Some(grant)) => {
+                let mut lapse = lapse(&self.shared, grant);
+                let answer = tokio::select! {
+                    biased;
+                    answer = self.proxy.send(outgoing) => answer,
+                    reason = lapse.as_mut() => Err(Rejection::new(reason, "The token's time ended before the answer.")),
+                };
+                (answer, Right::Watched(lapse))
+            }
+            (_, grant) => (self.proxy.send(outgoing).await, Right::Unwatched(grant)),
+        };
+        flight.called();
+        let mut response = answer.map_err(plain)?;
+        proxy::finish(&mut response, request_id);
+        let lapse = match right {
+            Right::Watched(lapse) => Some(lapse),
+            Right::Unwatched(grant) => {
+                grant.filter(|_| is_event_stream(response.headers())).map(|grant| lapse(&self.shared, grant))
+            }
+        };
+        Ok(response.map(|body| {
+            if body.is_end_stream() || (lapse.is_none() && form == Form::Problem) {
+                AnswerBody::App(body)
+            } else {
+                AnswerBody::Lasting(Box::new(Lasting::new(body, lapse, form)))
+            }
+        }))
+    }
+
+    async fn open(
+        &self,
+        mut parts: Parts,
+        opening: Opening,
+        grant: Option<Grant>,
+        request_id: &HeaderValue,
+        flight: &mut Flight,
+    ) -> Result<Response<AnswerBody>, Rejection> {
+        let held = parts.extensions.remove::<Arc<Held>>();
+        let answer = self.proxy.open(parts, &opening).await;
+        flight.called();
+        match answer? {
+            Opened::No(mut response) => {
+                proxy::finish(&mut response, request_id);
+                Ok(response.map(AnswerBody::App))
+            }
+            Opened::Yes(mut response, app) => {
+                proxy::finish(&mut response, request_id);
+                let (mut head, ()) = response.into_parts();
+                opening.accept(&mut head.status, &mut head.headers);
+                let lapse = grant.map(|grant| lapse(&self.shared, grant));
+                let tunnel = Tunnel { caller: opening.caller, app, lapse, held };
+                Ok(Response::from_parts(head, AnswerBody::Tunnel(Box::new(tunnel))))
+            }
+        }
+    }
+}
+
+/// What is known of a stream's right when its answer begins.
+enum Right {
+    Watched(super::tenure::Lapse),
+    Unwatched(Option<Grant>),
+}

@@ -1,0 +1,113 @@
+//! The body of an answer that may outlive its token (server-sent events, gRPC), or whose caller wants failures told in
+//! trailers (gRPC): ended in the way that its protocol has for that, and passed on as it is until then.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body::{Body, Frame, SizeHint};
+
+use super::tenure::Lapse;
+use crate::proxy::{BodyError, Download};
+use crate::reason::Reason;
+use crate::rescue::{self, Form};
+
+/// An answer that may have to end.
+pub(crate) struct Lasting {
+    /// None once it has ended.
+    body: Option<Download>,
+    lapse: Option<Lapse>,
+    form: Form,
+    /// Why we ended it.
+    ended: Option<Reason>,
+}
+
+impl Lasting {
+    pub(super) fn new(body: Download, lapse: Option<Lapse>, form: Form) -> Self {
+        Self { body: Some(body), lapse, form, ended: None }
+    }
+
+    /// Why it was ended before its end, if it was.
+    pub(super) fn ended(&self) -> Option<Reason> {
+        self.ended
+    }
+
+    /// What comes last: the app's end goes, so that its connection does not wait.
+    fn end(&mut self, reason: Reason) -> Option<Frame<Bytes>> {
+        self.body = None;
+        self.ended = Some(reason);
+        (self.form == Form::Grpc).then(|| Frame::trailers(rescue::grpc_trailers(reason)))
+    }
+}
+
+impl Body for Lasting {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // First, as a stream that always has something to say would never end.
+        if self.body.is_some()
+            && let Some(Poll::Ready(reason)) = self.lapse.as_mut().map(|lapse| lapse.as_mut().poll(cx))
+        {
+            return Poll::Ready(self.end(reason).map(Ok));
+        }
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        match (&frame, self.form) {
+            (Some(Err(error)), Form::Grpc) => {
+                let reason = match error {
+                    BodyError::App(_) => Reason::UpstreamUnreachable,
+                    BodyError::Idle => Reason::UpstreamTimeout,
+                };
+                Poll::Ready(self.end(reason).map(Ok))
+            }
+            (None, _) => {
+                self.body = None;
+                Poll::Ready(None)
+            }
+            _ => Poll::Ready(frame),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Where it may end early, no length is promised.
+        SizeHint::default()
+    }
+}
+
+/// Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return false };
+    let (kind, rest) = content_type.as_bytes().split_at(content_type.len().min(EVENT_STREAM.len()));
+    kind.eq_ignore_ascii_case(EVENT_STREAM) && matches!(rest.first(), None | Some(b';' | b' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn events_are_told_by_their_content_type() {
+        for (content_type, expected) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream; charset=utf-8", true),
+            ("text/event-stream ;charset=utf-8", true),
+            ("text/event-streams", false),
+            ("text/event", false),
+            ("text/plain; text/event-stream", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            assert_eq!(is_event_stream(&headers), expected, "{content_type}");
+        }
+        assert!(!is_event_stream(&HeaderMap::new()));
+    }
+}

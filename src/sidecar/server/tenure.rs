@@ -1,0 +1,67 @@
+//! How long an exchange that goes on may go on: until its token expires, where the policy says so, and no longer than the
+//! token is good as far as we know. It asks nobody, and what it looks at costs nothing.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::{Instant, sleep};
+use tollgate_contract::AtExpiry;
+
+use super::Shared;
+use crate::auth::Grant;
+use crate::reason::Reason;
+
+/// Resolves when an exchange must end, with why.
+pub(super) type Lapse = Pin<Box<dyn Future<Output = Reason> + Send>>;
+
+/// Begins now.
+pub(super) fn lapse(shared: &Arc<Shared>, grant: Grant) -> Lapse {
+    let shared = Arc::clone(shared);
+    Box::pin(async move {
+        let begun = Instant::now();
+        let look = shared.limits.stream_look;
+        loop {
+            let left =
+                left(shared.policy.config.streams.at_expiry, grant.expires_at, begun.elapsed(), SystemTime::now());
+            if left.is_zero() {
+                return Reason::Expired;
+            }
+            if let Err(reason) = shared.authenticator.still_stands(&grant) {
+                return reason;
+            }
+            sleep(left.min(look)).await;
+        }
+    })
+}
+
+/// What is left of an exchange that has lasted so long.
+fn left(at_expiry: AtExpiry, expires_at: u64, lasted: Duration, now: SystemTime) -> Duration {
+    match at_expiry {
+        AtExpiry::Close => {
+            let end = UNIX_EPOCH.checked_add(Duration::from_secs(expires_at));
+            // A time beyond what a clock can show never comes.
+            end.map_or(Duration::MAX, |end| end.duration_since(now).unwrap_or_default())
+        }
+        AtExpiry::Keep { max_duration_millis } => Duration::from_millis(max_duration_millis).saturating_sub(lasted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_lasts_until_its_token_expires_or_for_its_longest_time() {
+        let (now, second) = (UNIX_EPOCH + Duration::from_secs(100), Duration::from_secs(1));
+        for (expires_at, expected) in [(101, second), (100, Duration::ZERO), (99, Duration::ZERO), (0, Duration::ZERO)]
+        {
+            assert_eq!(left(AtExpiry::Close, expires_at, second, now), expected, "{expires_at}");
+        }
+        assert_eq!(left(AtExpiry::Close, u64::MAX, second, now), Duration::MAX);
+        let keep = AtExpiry::Keep { max_duration_millis: 3_000 };
+        for (lasted, expected) in [(0, 3 * second), (2, second), (3, Duration::ZERO), (9, Duration::ZERO)] {
+            assert_eq!(left(keep, 0, lasted * second, now), expected, "{lasted}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Streams that go on: they end when their token does, when its key is gone, when it is known to be inactive, and each in
+//! the way of its protocol. Plain downloads finish.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use http::{HeaderValue, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use serde_json::{Value, json};
+use tests::app::{AnyBody, App, Protocol};
+use tests::issuer::FakeIssuer;
+use tests::mint::{epoch_seconds, other_key};
+use tests::raw::Raw;
+use tests::wait::eventually;
+use tests::websocket::{by_connect, by_upgrade, echo};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::scene::{PATIENCE, Scene, items, request};
+
+/// An app that sends something now and then, for ever: events at `/events`, bytes of a download elsewhere. At `/busy` it
+/// has always something more to send.
+async fn talkative() -> App {
+    App::start(Protocol::Http1, None, |request| async move {
+        let pause = if request.uri().path() == "/items/busy" { Duration::ZERO } else { Duration::from_millis(50) };
+        let ticks =
+            futures::stream::unfold(tokio::time::interval(Duration::from_millis(50)), move |mut ticks| async move {
+                if !pause.is_zero() {
+                    ticks.tick().await;
+                }
+                Some((Ok(Frame::data("data: x\n\n".into())), ticks))
+            });
+        let body: AnyBody = if request.uri().path() == "/items/download" {
+            StreamBody::new(ticks.take(60)).boxed_unsync()
+        } else {
+            StreamBody::new(ticks).boxed_unsync()
+        };
+        let mut answer = Response::new(body);
+        if request.uri().path() != "/items/download" {
+            answer.headers_mut().insert("content-type", HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        }
+        answer
+    })
+    .await
+}
+
+/// The items API with a quick look at streams.
+async fn scene(config: &Value) -> Scene {
+    Scene::with(config, |options| options.limits.stream_look = Duration::from_millis(200)).await.into_ready().await
+}
+
+/// A token for so long.
+fn short(issuer: &FakeIssuer, seconds: u64) -> String {
+    issuer.token().claim("exp", json!(epoch_seconds() + seconds)).signed()
+}
+
+/// Reads an answer's chunks to the end; whether it was a proper one.
+async fn drained(caller: &mut Raw) -> bool {
+    caller.head().await.expect("an answer");
+    while !caller.chunk().await.bytes.is_empty() {}
+    true
+}
+
+#[tokio::test]
+async fn events_end_in_order_when_the_token_expires_and_a_download_does_not() {
+    let (issuer, app) = (FakeIssuer::start().await, talkative().await);
+    let scene = scene(&items(app.port(), &issuer)).await;
+    for path in ["/items/events", "/items/busy"] {
+        let mut caller = Raw::connect(scene.address()).await;
+        let token = short(&issuer, 3);
+        caller.send(request("GET", path, &[&format!("authorization: Bearer {token}")], "")).await;
+        assert!(drained(&mut caller).await, "{path}");
+        assert!(epoch_seconds() < issuer_expiry(&token) + 15, "{path}");
+        // The connection goes on.
+        caller.send(request("GET", "/items", &[&format!("authorization: Bearer {token}")], "")).await;
+        assert_eq!(caller.head().await.expect("an answer").status(), 401, "{path}");
+    }
+    let token = short(&issuer, 2);
+    let header = format!("authorization: Bearer {token}");
+    let (head, body) = scene.get("/items/download", &[&header]).await;
+    assert_eq!((head.status(), body.bytes.len()), (200, 60 * "data: x\n\n".len()));
+    assert!(epoch_seconds() >= issuer_expiry(&token), "it outlived the token");
+    let lines = scene.log.lines(5).await;
+    let reasons: Vec<_> =
+        lines.iter().filter(|line| line["status"] == 200).map(|line| line["reason"].clone()).collect();
+    assert_eq!(reasons, [json!("expired"), json!("expired"), Value::Null]);
+    scene.await_metric("tollgate_streams_cut_total 2").await;
+}
+
+fn issuer_expiry(token: &str) -> u64 {
+    use base64::Engine;
+    let claims = token.split('.').nth(1).expect("claims");
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).expect("base64url");
+    serde_json::from_slice::<Value>(&claims).expect("JSON")["exp"].as_u64().expect("a time")
+}
+
+#[tokio::test]
+async fn a_stream_may_outlive_its_token_for_a_set_time() {
+    let (issuer, app) = (FakeIssuer::start().await, talkative().await);
+    let mut config = items(app.port(), &issuer);
+    config["streams"] = json!({"atExpiry": {"keep": {"maxDurationMillis": 4_000}}});
+    let scene = scene(&config).await;
+    let mut caller = Raw::connect(scene.address()).await;
+    let token = short(&issuer, 2);
+    let began = std::time::Instant::now();
+    caller.send(request("GET", "/items/events", &[&format!("authorization: Bearer {token}")], "")).await;
+    assert!(drained(&mut caller).await);
+    assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_stream_of_a_public_path_goes_on() {
+    let (issuer, app) = (FakeIssuer::start().await, talkative().await);
+    let scene = scene(&items(app.port(), &issuer)).await;
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send(request("GET", "/docs/events", &[&format!("authorization: Bearer {}", short(&issuer, 1))], "")).await;
+    caller.head().await.expect("an answer");
+    // Two seconds of events.
+    for _ in 0..40 {
+        assert!(!caller.chunk().await.bytes.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_issuer_says_that_the_token_is_inactive() {
+    let (issuer, app) = (FakeIssuer::start().await, talkative().await);
+    let credentials = tempfile::tempdir().expect("a folder");
+    issuer.client("0oaApi", &["api-secret"]);
+    tests::issuer::mount_credentials(credentials.path(), "0oaApi", "api-secret", None);
+    let mut config = items(app.port(), &issuer);
+    config["issuers"][0]["validation"] = json!("LocalAndIntrospection");
+    config["issuers"][0]["client"] = json!({"credentialsDir": credentials.path(), "authMethod": "ClientSecretBasic"});
+    let scene = scene(&config).await;
+    let token = issuer.active(&issuer.token());
+    let header = format!("authorization: Bearer {token}");
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send(request("GET", "/items/events", &[&header], "")).await;
+    caller.head().await.expect("an answer");
+    caller.chunk().await;
+    issuer.revoke(&token);
+    // Nobody asks for the stream's sake; whoever asks makes it known.
+    eventually("the token is refused", PATIENCE, || async {
+        let (head, _) = scene.get("/items/download", &[&header]).await;
+        if head.status() == 401 { Ok(()) } else { Err(head.status()) }
+    })
+    .await;
+    while !caller.chunk().await.bytes.is_empty() {}
+    eventually("it is logged", PATIENCE, || async {
+        let text = scene.log.text();
+        let ended = |line: &str| line.contains("/items/events") && line.contains("\"inactive\"");
+        if text.lines().any(ended) { Ok(()) } else { Err(text) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_key_is_gone() {
+    let (issuer, app) = (FakeIssuer::start().await, talkative().await);
+    let scene = scene(&items(app.port(), &issuer)).await;
+    let token = issuer.token().signed();
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send(request("GET", "/items/events", &[&format!("authorization: Bearer {token}")], "")).await;
+    caller.head().await.expect("an answer");
+    caller.chunk().await;
+    issuer.publish(&[other_key().jwk()]);
+    // A token under the new key brings the new set.
+    let new = issuer.token().header("kid", json!(other_key().kid)).signed_by(other_key());
+    let (head, _) = scene.get("/items/download", &[&format!("authorization: Bearer {new}")]).await;
+    assert_eq!(head.status(), 200);
+    while !caller.chunk().await.bytes.is_empty() {}
+    eventually("it is logged", PATIENCE, || async {
+        let text = scene.log.text();
+        let ended = |line: &str| line.contains("/items/events") && line.contains("\"unknown_key\"");
+        if text.lines().any(ended) { Ok(()) } else { Err(text) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_websocket_is_closed_with_1008_when_its_token_expires() {
+    let issuer = FakeIssuer::start().await;
+    let app = App::start(Protocol::Http1, None, echo).await;
+    let scene = scene(&items(app.port(), &issuer)).await;
+    for by_http2 in [false, true] {
+        let authorization = format!("Bearer {}", short(&issuer, 3));
+        let headers = [("authorization", authorization.as_str())];
+        let (_, mut socket) = if by_http2 {
+            by_connect(scene.address(), "/items", &headers).await.expect("a WebSocket")
+        } else {
+            by_upgrade(scene.address(), "/items", &headers).await.expect("a WebSocket")
+        };
+        let last = tokio::time::timeout(PATIENCE, socket.next()).await.expect("in time").expect("a message");
+        let Message::Close(Some(close)) = last.expect("no error") else { panic!("no close frame") };
+        assert_eq!((close.code, close.reason.as_str()), (CloseCode::Policy, "expired"), "over HTTP/2: {by_http2}");
+        assert!(socket.next().await.is_none_or(|message| message.is_err()));
+    }
+    for line in scene.log.lines(2).await {
+        assert_eq!(line["reason"], "expired", "{line}");
+    }
+}
