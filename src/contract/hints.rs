@@ -23,18 +23,33 @@ pub struct IssuerHints {
     /// sidecar makes no call that is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharers: Option<u32>,
-    /// Keys to start with while the issuer cannot be reached; they end with the first live fetch. The operator writes none
-    /// yet.
+    /// Keys to start with while the issuer cannot be reached; they end with the first live fetch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<SeededKeys>,
 }
 
-/// A key set that was fetched before this sidecar started.
+/// A key set that the operator fetched before this sidecar started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SeededKeys {
     /// When it was fetched, seconds since the epoch; keys older than 24 h are not used.
     pub fetched_at: u64,
-    /// The key set as the issuer published it (RFC 7517), as text.
+    /// The issuer's key set (RFC 7517) as text, without what does not verify signatures.
     pub jwks: String,
+    /// Whose they are: an issuer of the same name may have been another one before.
+    pub source: KeySource,
+}
+
+/// Where keys were fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeySource {
+    /// The issuer's URL, exactly.
+    pub issuer: String,
+    /// The key set's URL, where the resource gives it; else it was found by discovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
+    /// SHA-256 of the CA bundle that was trusted beside the public roots, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
 }

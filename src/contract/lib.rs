@@ -17,5 +17,5 @@ pub use data_path::{
     PathsConfig, StreamsConfig, TlsConfig, TracingConfig, UpstreamAddress, UpstreamConfig, UpstreamProtocol,
     UpstreamTimeouts, UpstreamTls, WebSocketToken,
 };
-pub use hints::{Hints, IssuerHints, SeededKeys};
+pub use hints::{Hints, IssuerHints, KeySource, SeededKeys};
 pub use report::{IssuerReport, Problem, ProblemCode, SidecarReport};

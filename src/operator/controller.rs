@@ -7,6 +7,7 @@ mod context;
 mod dereference;
 mod enforce;
 mod error;
+mod keys;
 mod memory;
 mod status;
 mod stores;
@@ -20,6 +21,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use tollgate_api::{NotAccepted, OktaProtectedApi, ValidatedApi};
 
+use crate::plan::keys::Seeds;
 use crate::plan::render::{Rendered, render};
 use crate::plan::schedule::next_look;
 use crate::plan::status::Verdict;
@@ -50,7 +52,9 @@ async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action
 
 async fn reconcile_readable(resource: &OktaProtectedApi, context: &Context) -> Result<Action, Error> {
     let key = Key::of(resource);
-    let plan = plan(resource, context).await?;
+    context.stores.ready().await?;
+    let seeds = keys::seeds(context, resource).await;
+    let plan = plan(resource, context, &seeds).await?;
     let observed = dereference::dereference(context, &key, plan.rendered()).await?;
     let applied = match plan {
         Plan::Act { api, rendered } => apply::apply(context, resource, api, &rendered, &observed).await?,
@@ -60,7 +64,7 @@ async fn reconcile_readable(resource: &OktaProtectedApi, context: &Context) -> R
     };
     let pods = enforce::poll(context, &key).await;
     apply::sweep(context, resource, &applied, &observed, &pods).await?;
-    let pace = status::publish(context, resource, &applied, &pods).await?;
+    let pace = status::publish(context, resource, &applied, &pods, &seeds).await?;
     Ok(Action::requeue(next_look(pace, rand::random())))
 }
 
@@ -81,10 +85,10 @@ impl Plan {
     }
 }
 
-async fn plan(resource: &OktaProtectedApi, context: &Context) -> Result<Plan, Error> {
+async fn plan(resource: &OktaProtectedApi, context: &Context, seeds: &Seeds) -> Result<Plan, Error> {
     let settings = &context.shared.settings;
     let shares = context.census.shares(Instant::now()).await;
-    let render = |api: &ValidatedApi| render(api, &settings.render(), &shares).map_err(Error::Render);
+    let render = |api: &ValidatedApi| render(api, &settings.render(), &shares, seeds).map_err(Error::Render);
     match ValidatedApi::parse(resource, settings.parse_options()) {
         Ok(api) => Ok(Plan::Act { rendered: render(&api)?, api: Box::new(api) }),
         Err(NotAccepted { reason, message }) => {

@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     reconcile_seconds: Histogram,
     writes: Family<Write, Counter>,
     polls: Family<Outcome, Counter>,
+    key_fetches: Family<Outcome, Counter>,
     leader: Gauge,
 }
 
@@ -42,6 +43,7 @@ impl Metrics {
         let reconcile_seconds = Histogram::new(RECONCILE_BUCKETS);
         let writes = Family::default();
         let polls = Family::default();
+        let key_fetches = Family::default();
         let leader = Gauge::default();
         registry.register("reconciles", "Looks at a resource, by outcome", reconciles.clone());
         registry.register_with_unit(
@@ -52,8 +54,9 @@ impl Metrics {
         );
         registry.register("writes", "Writes to the API server, by kind and verb", writes.clone());
         registry.register("polls", "Reports asked of sidecars, by outcome", polls.clone());
+        registry.register("key_fetches", "Key sets asked of issuers, by outcome", key_fetches.clone());
         registry.register("leader", "1 while this operator is the one that acts", leader.clone());
-        Self { registry: Arc::new(registry), reconciles, reconcile_seconds, writes, polls, leader }
+        Self { registry: Arc::new(registry), reconciles, reconcile_seconds, writes, polls, key_fetches, leader }
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -71,6 +74,10 @@ impl Metrics {
 
     pub(crate) fn polled(&self, outcome: &'static str) {
         self.polls.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn fetched_keys(&self, outcome: &'static str) {
+        self.key_fetches.get_or_create(&Outcome { outcome }).inc();
     }
 
     pub(crate) fn lead(&self, leads: bool) {

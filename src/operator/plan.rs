@@ -1,9 +1,10 @@
 //! Decides everything that the operator does, as pure functions: from a sound resource to the objects that it needs
-//! (`render`), from those and the objects that exist to the writes that are left (`changes`), and from what pods say
+//! (`render`), what of an issuer's keys they carry (`keys`), from those and the objects that exist to the writes that are left (`changes`), and from what pods say
 //! to the resource's status (`status`). No client, no async, no clock: the time and all jitter are passed in.
 
 pub mod changes;
 pub mod compare;
+pub mod keys;
 pub mod names;
 pub mod ownership;
 pub mod pods;

@@ -1,5 +1,5 @@
 //! Process plumbing that both binaries need: the log (`telemetry`), the signal to stop (`shutdown`), the admin
-//! endpoints' server (`admin`), the crypto provider (`crypto`), open files and sockets (`descriptors`) and small mounted
+//! endpoints' server (`admin`), the crypto provider (`crypto`), whom calls to issuers trust (`trust`), open files and sockets (`descriptors`) and small mounted
 //! files (`files`). It decides nothing about tokens, policies or Kubernetes and knows no other crate of this workspace.
 
 pub mod admin;
@@ -8,3 +8,4 @@ pub mod descriptors;
 pub mod files;
 pub mod shutdown;
 pub mod telemetry;
+pub mod trust;

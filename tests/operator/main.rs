@@ -12,6 +12,7 @@ mod objects;
 mod policy;
 mod rights;
 mod scene;
+mod seeds;
 mod sidecars;
 mod unreadable;
 mod workload;

@@ -84,10 +84,19 @@ impl Scene {
 
     /// Starts an operator.
     pub(crate) async fn operator(&self, pod_name: &str) -> Running {
+        self.start(pod_name, false).await
+    }
+
+    /// Starts an operator that takes issuers for tests: `http://`, and of its own node.
+    pub(crate) async fn lenient_operator(&self, pod_name: &str) -> Running {
+        self.start(pod_name, true).await
+    }
+
+    async fn start(&self, pod_name: &str, allow_insecure_issuers: bool) -> Running {
         let settings = Settings {
             sidecar_image: SIDECAR_IMAGE.to_owned(),
             watch_namespaces: vec![self.namespace.clone()],
-            allow_insecure_issuers: false,
+            allow_insecure_issuers,
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             pod_name: pod_name.to_owned(),
             pod_namespace: self.namespace.clone(),

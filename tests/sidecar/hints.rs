@@ -23,11 +23,20 @@ fn seed(keys: &[Value], age: u64) -> Value {
     json!({"issuers": [{"name": "okta", "keys": keys}]})
 }
 
+/// These hints, with keys that are said to be this issuer's unless they are said to be another's.
+fn of(issuer: &FakeIssuer, hints: &Value) -> Value {
+    let mut hints = hints.clone();
+    if let Some(keys) = hints.pointer_mut("/issuers/0/keys").filter(|keys| keys.get("source").is_none()) {
+        keys["source"] = json!({"issuer": issuer.url()});
+    }
+    hints
+}
+
 /// A sidecar with a hints file that holds this.
 async fn hinted(issuer: FakeIssuer, mode: ValidationMode, hints: &Value) -> (World, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("hints.json");
-    write(&path, hints);
+    write(&path, &of(&issuer, hints));
     let world = World::start_as(|options| options.hints = path, issuer, mode, |_| {}).await;
     (world, folder)
 }
@@ -65,7 +74,7 @@ async fn the_first_fetch_ends_the_seed_and_no_later_seed_comes_back() {
     // The hints are read again: sharers tell that they were.
     let mut hints = seed(&[other_key().jwk()], 0);
     hints["issuers"][0]["sharers"] = json!(2);
-    write(&folder.path().join("hints.json"), &hints);
+    write(&folder.path().join("hints.json"), &of(&world.issuer, &hints));
     world.issuer.limit(600, Duration::from_secs(60));
     eventually("the hints are in use", PATIENCE, || async {
         world.post_token(&[], "grant_type=client_credentials&client_id=0oaCaller&client_secret=s3cret").await;
@@ -84,13 +93,29 @@ async fn keys_that_are_too_old_broken_or_from_the_future_are_not_used() {
     broken["issuers"][0]["keys"]["jwks"] = json!("<html>");
     let mut of_another = seed(&[signing_key().jwk()], 0);
     of_another["issuers"][0]["name"] = json!("another");
+    let from = |source: Value| {
+        let mut moved = seed(&[signing_key().jwk()], 0);
+        moved["issuers"][0]["keys"]["source"] = source;
+        moved
+    };
+    let of_an_earlier_url = from(json!({"issuer": "https://earlier.test/oauth2/default"}));
+    let of_no_source = from(json!({}));
     let private = {
         let mut jwk = signing_key().jwk();
         jwk["d"] = json!("AQAB");
         seed(&[jwk], 0)
     };
     let malformed = json!({"issuers": 7});
-    for hints in [seed(&[signing_key().jwk()], 24 * HOUR), future, broken, of_another, private, malformed] {
+    for hints in [
+        seed(&[signing_key().jwk()], 24 * HOUR),
+        future,
+        broken,
+        of_another,
+        of_an_earlier_url,
+        of_no_source,
+        private,
+        malformed,
+    ] {
         let (world, _folder) = hinted(away().await, ValidationMode::Local, &hints).await;
         assert!(!world.is_ready().await, "{hints}");
         assert_eq!(world.get(&world.issuer.token().signed()).await.verdict(), (503, "idp_unreachable"), "{hints}");

@@ -208,7 +208,7 @@ async fn start_cold(outage: Outage) {
     let folder = tempfile::tempdir().expect("a folder");
     let hints = folder.path().join("hints.json");
     let jwks = json!({"keys": [signing_key().jwk()]}).to_string();
-    let keys = json!({"fetchedAt": epoch_seconds() - 3600, "jwks": jwks});
+    let keys = json!({"fetchedAt": epoch_seconds() - 3600, "jwks": jwks, "source": {"issuer": issuer.url()}});
     let seed = json!({"issuers": [{"name": "okta", "keys": keys}]});
     std::fs::write(&hints, seed.to_string()).expect("a file");
     let mut config = items(app.port(), &issuer);

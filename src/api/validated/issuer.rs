@@ -59,7 +59,7 @@ pub struct Client {
 }
 
 /// Extra CA certificates.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CaBundle {
     /// Name of the ConfigMap, in the resource's namespace.
     pub config_map: String,

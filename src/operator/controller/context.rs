@@ -8,6 +8,7 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::sync::Semaphore;
 
 use super::census::Census;
+use super::keys::Keys;
 use super::memory::Memory;
 use super::stores::Stores;
 use crate::metrics::Metrics;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) recorder: Recorder,
     pub(crate) polls: Arc<Semaphore>,
+    pub(crate) keys: Arc<Keys>,
 }
 
 /// What lives as long as a term of leadership, for one scope (a namespace, or all).
@@ -53,6 +55,7 @@ impl Shared {
             settings: Arc::new(settings),
             metrics,
             polls: Arc::new(Semaphore::new(CONCURRENT_POLLS)),
+            keys: Arc::new(Keys::default()),
         }
     }
 }

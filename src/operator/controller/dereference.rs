@@ -13,7 +13,6 @@ use crate::plan::render::Rendered;
 /// The objects with the names that are needed, and the policies of ours beside the current one. What the copies lack is
 /// asked for: it may be someone else's, or ours without its label.
 pub(super) async fn dereference(context: &Context, key: &Key, rendered: Option<&Rendered>) -> Result<Observed, Error> {
-    context.stores.ready().await?;
     let mut observed = Observed::default();
     let hints = hints_name(&key.name);
     for kind in Kind::ALL {

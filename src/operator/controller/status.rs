@@ -13,6 +13,7 @@ use tollgate_api::{OktaProtectedApi, OktaProtectedApiStatus};
 use super::apply::Applied;
 use super::context::{Context, Key};
 use super::error::Error;
+use crate::plan::keys::Seeds;
 use crate::plan::names::STATUS_MANAGER;
 use crate::plan::reports::PolledPod;
 use crate::plan::schedule::{Pace, next_look};
@@ -27,6 +28,7 @@ pub(super) async fn publish(
     resource: &OktaProtectedApi,
     applied: &Applied,
     pods: &[PolledPod],
+    seeds: &Seeds,
 ) -> Result<Pace, Error> {
     let key = Key::of(resource);
     let uid = resource.uid().unwrap_or_default();
@@ -37,6 +39,7 @@ pub(super) async fn publish(
         verdict: &applied.verdict,
         deployment: applied.deployment.as_ref(),
         pods,
+        seeds,
         operator_namespace: &context.shared.settings.pod_namespace,
     };
     let Assessment { status, announcements, pace } = assess(&facts, &previous, &now());

@@ -20,6 +20,7 @@ use tollgate_api::{OktaProtectedApi, ValidatedApi};
 use tollgate_contract::names::{HINTS_FILE, POLICY_FILE};
 use tollgate_contract::{Hints, IssuerHints, PolicyHash};
 
+use super::keys::Seeds;
 use super::names::{Kind, RENDERED_ANNOTATION, hints_name, labels, policy_name};
 use super::shares::Shares;
 pub(super) use network::scheme;
@@ -57,13 +58,18 @@ pub struct RenderedObject {
 ///
 /// # Errors
 /// Never in practice: every object serializes.
-pub fn render(api: &ValidatedApi, settings: &RenderSettings, shares: &Shares) -> Result<Rendered, serde_json::Error> {
+pub fn render(
+    api: &ValidatedApi,
+    settings: &RenderSettings,
+    shares: &Shares,
+    seeds: &Seeds,
+) -> Result<Rendered, serde_json::Error> {
     let file = api.sidecar_config().to_file()?;
     let policy = PolicyHash::of(file.as_bytes());
     let mut objects = vec![
         object(Kind::ServiceAccount, &service_account(api))?,
         object(Kind::Policy, &policy_map(api, &policy, file))?,
-        object(Kind::Hints, &hints_map(api, hints_file(api, shares)?))?,
+        object(Kind::Hints, &hints_map(api, hints_file(api, shares, seeds)?))?,
     ];
     if api.network_policy {
         objects.push(object(Kind::NetworkPolicy, &network::network_policy(api, settings))?);
@@ -99,9 +105,12 @@ fn hints_map(api: &ValidatedApi, file: String) -> ConfigMap {
     }
 }
 
-fn hints_file(api: &ValidatedApi, shares: &Shares) -> Result<String, serde_json::Error> {
-    let issuer =
-        |issuer: &Issuer| IssuerHints { name: issuer.name.clone(), sharers: shares.sharers(api, issuer), keys: None };
+fn hints_file(api: &ValidatedApi, shares: &Shares, seeds: &Seeds) -> Result<String, serde_json::Error> {
+    let issuer = |issuer: &Issuer| IssuerHints {
+        name: issuer.name.clone(),
+        sharers: shares.sharers(api, issuer),
+        keys: seeds.keys(&issuer.name).cloned(),
+    };
     serde_json::to_string_pretty(&Hints { issuers: api.issuers.iter().map(issuer).collect() })
 }
 
@@ -185,7 +194,7 @@ pub(crate) mod tests {
     }
 
     fn rendered_with(api: &ValidatedApi, shares: &Shares) -> Rendered {
-        render(api, &settings(), shares).expect("serializable objects")
+        render(api, &settings(), shares, &Seeds::default()).expect("serializable objects")
     }
 
     fn body(kind: Kind) -> Value {
@@ -230,7 +239,7 @@ pub(crate) mod tests {
         assert_eq!(hints["metadata"]["name"], "items-tollgate-hints");
         assert!(hints.get("immutable").is_none());
         let shares = Shares::count(&[resource()]);
-        let file = hints_file(&validated(), &shares).expect("it serializes");
+        let file = hints_file(&validated(), &shares, &Seeds::default()).expect("it serializes");
         let file: Hints = serde_json::from_str(&file).expect("hints");
         assert_eq!(file.issuers, [IssuerHints { name: "okta".to_owned(), sharers: Some(2), keys: None }]);
         let volume = &body(Kind::Deployment)["spec"]["template"]["spec"]["volumes"][1]["configMap"];

@@ -8,6 +8,7 @@ use tollgate_api::types::{ConfigMapKeyRef, Issuer, IssuerStatus, OktaProtectedAp
 use tollgate_contract::names::ADMIN_PORT;
 use tollgate_contract::{PolicyHash, Problem, ProblemCode, SidecarReport};
 
+use super::keys::{Seeds, View};
 use super::names::{APP_NAME_LABEL, TOLLGATE};
 use super::pods::{PodView, SidecarState};
 
@@ -149,15 +150,18 @@ pub fn enforced(
     (condition, protected)
 }
 
-/// IssuersReachable.
+/// IssuersReachable: as the pods find it, for they judge tokens; as the operator does while no pod has said anything.
 #[must_use]
-pub fn issuers_reachable(pods: &[PolledPod], issuers: &[Issuer]) -> NewCondition {
+pub fn issuers_reachable(pods: &[PolledPod], issuers: &[Issuer], seeds: &Seeds) -> NewCondition {
     let condition =
         |status, reason, message| NewCondition::new(ConditionType::IssuersReachable, status, reason, message);
-    if pods.iter().all(|pod| pod.known.report().is_none()) {
+    let views = || issuers.iter().map(|issuer| (issuer, seeds.view(&issuer.name)));
+    let of_pods = pods.iter().any(|pod| pod.known.report().is_some());
+    if !of_pods && views().any(|(_, view)| view.is_none()) {
         return condition(ConditionStatus::Unknown, reason::PENDING, "No pod has reported yet.".to_owned());
     }
-    match told(issuer_problems(pods, issuers)) {
+    let problems = if of_pods { told(issuer_problems(pods, issuers)) } else { told(views().filter_map(own_problem)) };
+    match problems {
         Some((reason, message)) => condition(ConditionStatus::False, reason, message),
         None => condition(ConditionStatus::True, reason::REACHABLE, "Every issuer answers.".to_owned()),
     }
@@ -168,6 +172,12 @@ pub fn issuers_reachable(pods: &[PolledPod], issuers: &[Issuer]) -> NewCondition
 pub fn problems(pods: &[PolledPod], spec: &OktaProtectedApiSpec) -> Option<(&'static str, String)> {
     let of_files = reported(pods).filter_map(|problem| Some((problem.code, file_sentence(problem.code, spec)?)));
     told(issuer_problems(pods, &spec.issuers).chain(of_files))
+}
+
+/// What the operator itself finds wrong with an issuer.
+fn own_problem((issuer, view): (&Issuer, Option<View>)) -> Option<(ProblemCode, String)> {
+    let Some(View::Fails(code)) = view else { return None };
+    Some((code, issuer_sentence(code, issuer)?))
 }
 
 /// The problems of issuers that the resource has.
@@ -362,6 +372,27 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn until_a_pod_reports_an_issuer_is_as_the_operator_finds_it() {
+        use crate::plan::keys::{Source, Supply};
+        let issuer = crate::plan::render::tests::validated().issuers.remove(0);
+        let now = std::time::Instant::now();
+        let seen = |supply: &Supply| {
+            let mut seeds = Seeds::default();
+            seeds.add(&issuer, &Source::of(&issuer, None), supply, None, 0, "");
+            let condition = issuers_reachable(&[], &issuers(), &seeds);
+            (condition.status, condition.reason)
+        };
+        let mut supply = Supply::default();
+        assert_eq!(seen(&supply), (ConditionStatus::Unknown, reason::PENDING));
+        for _ in 0..3 {
+            supply.failed(ProblemCode::IssuerBadTls, now, 0.5);
+        }
+        assert_eq!(seen(&supply), (ConditionStatus::False, reason::BAD_TLS));
+        supply.fetched("{}".to_owned(), 0, now, 0.5);
+        assert_eq!(seen(&supply), (ConditionStatus::True, reason::REACHABLE));
+    }
+
+    #[test]
     fn pods_that_all_report_the_policy_enforce_it() {
         assert_eq!(verdict(&[conforming(), conforming()]), ("True", "Enforced", "2/2".to_owned()));
     }
@@ -474,7 +505,7 @@ pub(crate) mod tests {
         ];
         for (code, reason, message) in cases {
             let pod = pod(&hash("new"), SidecarState::Up, reporting(&hash("new"), &[code]));
-            let condition = issuers_reachable(&[pod], &issuers());
+            let condition = issuers_reachable(&[pod], &issuers(), &Seeds::default());
             assert_eq!((condition.status, condition.reason), (ConditionStatus::False, reason));
             assert_eq!(condition.message, message);
         }
@@ -482,8 +513,8 @@ pub(crate) mod tests {
 
     #[test]
     fn issuers_are_reachable_when_no_pod_has_a_problem_and_unknown_without_reports() {
-        assert_eq!(issuers_reachable(&[conforming()], &issuers()).status, ConditionStatus::True);
-        assert_eq!(issuers_reachable(&[], &issuers()).status, ConditionStatus::Unknown);
+        assert_eq!(issuers_reachable(&[conforming()], &issuers(), &Seeds::default()).status, ConditionStatus::True);
+        assert_eq!(issuers_reachable(&[], &issuers(), &Seeds::default()).status, ConditionStatus::Unknown);
     }
 
     #[test]
@@ -500,7 +531,10 @@ pub(crate) mod tests {
             app_listens: None,
         };
         let pod = pod(&hash("new"), SidecarState::Up, Known::default().after(Poll::Report(report)));
-        assert_eq!(issuers_reachable(std::slice::from_ref(&pod), &issuers()).status, ConditionStatus::True);
+        assert_eq!(
+            issuers_reachable(std::slice::from_ref(&pod), &issuers(), &Seeds::default()).status,
+            ConditionStatus::True
+        );
         assert_eq!(issuer_keys(&[pod], &issuers()), []);
     }
 

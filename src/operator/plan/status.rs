@@ -9,6 +9,7 @@ use tollgate_api::{OktaProtectedApi, ValidatedApi};
 use tollgate_contract::names::POLICY_HASH_ANNOTATION;
 use tollgate_contract::{PolicyHash, ValidationMode};
 
+use super::keys::Seeds;
 use super::render::scheme;
 use super::reports::{PolledPod, enforced, issuer_keys, issuers_reachable};
 use super::schedule::Pace;
@@ -45,6 +46,8 @@ pub struct Facts<'a> {
     pub deployment: Option<&'a Deployment>,
     /// Its pods that have not ended.
     pub pods: &'a [PolledPod],
+    /// What the operator itself knows of the issuers.
+    pub seeds: &'a Seeds,
     /// Namespace of the operator, for advice.
     pub operator_namespace: &'a str,
 }
@@ -76,7 +79,7 @@ pub struct Announcement {
 /// Assesses a resource whose status was `previous`.
 #[must_use]
 pub fn assess(facts: &Facts<'_>, previous: &OktaProtectedApiStatus, now: &Time) -> Assessment {
-    let Facts { resource, verdict, deployment, pods, operator_namespace } = *facts;
+    let Facts { resource, verdict, deployment, pods, seeds, operator_namespace } = *facts;
     let issuers = &resource.spec.issuers;
     let accepted = accepted(verdict);
     let workload = workload::available(deployment, pods, &resource.spec);
@@ -84,7 +87,7 @@ pub fn assess(facts: &Facts<'_>, previous: &OktaProtectedApiStatus, now: &Time) 
         Some((policy, replicas)) => enforced(pods, &policy, replicas, operator_namespace),
         None => (nothing_enforced(), "0/0".to_owned()),
     };
-    let reachable = issuers_reachable(pods, issuers);
+    let reachable = issuers_reachable(pods, issuers, seeds);
     let ready = ready(&accepted, &workload, &enforced);
 
     let generation = resource.metadata.generation.unwrap_or_default();
@@ -244,7 +247,15 @@ mod tests {
         previous: &OktaProtectedApiStatus,
     ) -> Assessment {
         let resource = resource();
-        let facts = Facts { resource: &resource, verdict, deployment, pods, operator_namespace: "tollgate-system" };
+        let seeds = Seeds::default();
+        let facts = Facts {
+            resource: &resource,
+            verdict,
+            deployment,
+            pods,
+            seeds: &seeds,
+            operator_namespace: "tollgate-system",
+        };
         assess(&facts, previous, &at(10))
     }
 
@@ -284,6 +295,7 @@ mod tests {
             verdict: &accepted(),
             deployment: Some(&deployment(&rolled_out())),
             pods: &[conforming(), conforming()],
+            seeds: &Seeds::default(),
             operator_namespace: "tollgate-system",
         };
         let again = assess(&facts, &first.status, &at(99));

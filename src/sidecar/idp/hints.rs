@@ -57,6 +57,8 @@ pub(super) fn life_left(keys: &SeededKeys, now: SystemTime) -> Option<Duration> 
 
 #[cfg(test)]
 mod tests {
+    use tollgate_contract::KeySource;
+
     use super::*;
 
     fn read(content: &[u8]) -> HintsFile {
@@ -86,7 +88,8 @@ mod tests {
     #[test]
     fn seeded_keys_serve_for_a_day_after_they_were_fetched() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let left = |fetched_at| life_left(&SeededKeys { fetched_at, jwks: String::new() }, now);
+        let source = KeySource { issuer: String::new(), jwks: None, ca_bundle: None };
+        let left = |fetched_at| life_left(&SeededKeys { fetched_at, jwks: String::new(), source: source.clone() }, now);
         assert_eq!(left(1_000_000), Some(LIFE_OF_KEYS));
         assert_eq!(left(1_000_000 - 3_600), Some(LIFE_OF_KEYS - Duration::from_secs(3_600)));
         assert_eq!(left(1_000_000 - 86_399), Some(Duration::from_secs(1)));

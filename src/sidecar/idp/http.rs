@@ -11,11 +11,11 @@ use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL};
 use http::{HeaderValue, StatusCode};
 use reqwest::{Client, RequestBuilder, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
+use tollgate_runtime::trust;
 
 use super::credentials::CaBundle;
 use super::error::IdpError;
 use super::line::{Endpoint, Turn};
-use super::tls;
 
 /// Connections are made within a cluster or to a near edge; more than this is an outage.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -51,7 +51,7 @@ impl Http {
             CaBundle::Present(pem) => Some(pem.as_slice()),
             CaBundle::Missing => return Err(IdpError::CaBundleMissing),
         };
-        let tls = tls::client_config(pem).map_err(|_| IdpError::CaBundleUnusable)?;
+        let tls = trust::client_config(pem).map_err(|_| IdpError::CaBundleUnusable)?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())

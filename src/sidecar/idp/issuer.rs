@@ -325,7 +325,8 @@ impl Issuer {
     }
 
     fn seed(&self, keys: &SeededKeys, now: SystemTime) {
-        let Some(left) = hints::life_left(keys, now).filter(|_| self.uses_keys()) else { return };
+        let is_ours = keys.source.issuer == self.config.url && keys.source.jwks == self.config.endpoints.jwks;
+        let Some(left) = hints::life_left(keys, now).filter(|_| self.uses_keys() && is_ours) else { return };
         match KeySet::parse(keys.jwks.as_bytes(), self.algorithms()) {
             Ok(set) => {
                 let count = set.len();

@@ -27,7 +27,6 @@ mod pace;
 mod reach;
 mod refresh;
 mod single_flight;
-pub(crate) mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;

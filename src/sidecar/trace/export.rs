@@ -11,10 +11,10 @@ use prometheus_client::registry::Registry;
 use reqwest::{Client, redirect};
 use tokio::runtime::Runtime;
 use tollgate_contract::TracingConfig;
+use tollgate_runtime::trust;
 
 use super::TraceError;
 use super::span::{Record, Service};
-use crate::idp::tls;
 
 /// Waiting requests, about 1 KiB each, 3 KiB at most; beyond that they are dropped.
 const MAX_WAITING: usize = 2_048;
@@ -87,7 +87,7 @@ impl TraceMetrics {
 
 /// Starts the sending thread.
 pub(super) fn start(config: &TracingConfig, service: Service) -> Result<(Queue, TraceWriter), TraceError> {
-    let tls = tls::client_config(None).map_err(|error| TraceError::Client(error.into()))?;
+    let tls = trust::client_config(None).map_err(|error| TraceError::Client(error.into()))?;
     let client = Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(redirect::Policy::none())

@@ -16,7 +16,7 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use serde_json::{Value, json};
-use tollgate_contract::{Algorithm, Hints, IssuerHints, SeededKeys};
+use tollgate_contract::{Algorithm, Hints, IssuerHints, KeySource, SeededKeys};
 
 use super::DISTINCT_TOKENS_PER_SECOND;
 use super::policy::{AUDIENCE, ISSUER};
@@ -105,7 +105,8 @@ impl Mint {
     /// A hint that brings the keys.
     pub(super) fn write_hints(&self, stage: &Stage) -> anyhow::Result<PathBuf> {
         let fetched_at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let keys = Some(SeededKeys { fetched_at, jwks: self.jwks() });
+        let source = KeySource { issuer: stage.issuer(), jwks: None, ca_bundle: None };
+        let keys = Some(SeededKeys { fetched_at, jwks: self.jwks(), source });
         let hints = Hints { issuers: vec![IssuerHints { name: ISSUER.to_owned(), sharers: None, keys }] };
         let file = stage.path("hints.json");
         fs::write(&file, serde_json::to_string(&hints)?).context("writing the hints")?;

@@ -1,5 +1,5 @@
-//! The TLS settings of calls to an issuer: the public roots, plus the CA bundle where the policy names one, and aws-lc-rs
-//! as the provider. There is no way to switch verification off.
+//! The TLS settings of calls to an issuer: the public roots, plus a CA bundle where one is named, and aws-lc-rs as the
+//! provider. There is no way to switch verification off.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject;
 
 /// Why no settings could be made.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TlsError {
+pub enum TrustError {
     /// The bundle holds no certificate that can be trusted.
     #[error("the CA bundle holds no usable certificate")]
     NoCertificate,
@@ -20,12 +20,15 @@ pub(crate) enum TlsError {
 }
 
 /// Settings that trust the public roots and the certificates of `ca_bundle` (PEM).
-pub(crate) fn client_config(ca_bundle: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
+///
+/// # Errors
+/// The bundle holds no certificate.
+pub fn client_config(ca_bundle: Option<&[u8]>) -> Result<ClientConfig, TrustError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(pem) = ca_bundle {
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
         if roots.add_parsable_certificates(certificates).0 == 0 {
-            return Err(TlsError::NoCertificate);
+            return Err(TrustError::NoCertificate);
         }
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -40,7 +43,7 @@ mod tests {
     #[test]
     fn a_bundle_without_a_certificate_is_refused() {
         for pem in ["", "no PEM at all", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            assert!(matches!(client_config(Some(pem.as_bytes())), Err(TlsError::NoCertificate)), "{pem}");
+            assert!(matches!(client_config(Some(pem.as_bytes())), Err(TrustError::NoCertificate)), "{pem}");
         }
         assert!(client_config(None).is_ok());
     }
