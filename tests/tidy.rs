@@ -177,6 +177,39 @@ fn nothing_is_silenced_or_unfinished() {
 }
 
 #[test]
+fn the_sidecars_metrics_are_those_that_the_docs_name() {
+    let mut registered = BTreeSet::new();
+    let sidecar = tracked(".rs").into_iter().filter(|(path, _)| path.starts_with("src/sidecar/"));
+    for (_, text) in sidecar.filter(|(_, text)| text.contains("prometheus_client")) {
+        let code: String = code_lines(&text).map(|(_, line)| line.trim().to_owned() + " ").collect();
+        // A name stands before its help, which begins with a capital, a digit or a variable.
+        for call in ["registry.register( \"", "registry.register(\"", "encoder.encode_descriptor(\"", "[ (\"", "), (\""]
+        {
+            for rest in code.split(call).skip(1) {
+                let Some((name, rest)) = rest.split_once('"') else { continue };
+                let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+                let help = rest.strip_prefix(", \"").and_then(|help| help.chars().next());
+                let has_help = rest.starts_with(", help") || help.is_some_and(|first| !first.is_lowercase());
+                if is_name && !name.is_empty() && has_help {
+                    registered.insert(name.to_owned());
+                }
+            }
+        }
+    }
+    let docs = fs::read_to_string(root().join("docs/observability.md")).expect("docs/observability.md");
+    let rows = docs.lines().filter(|line| line.starts_with("| `tollgate_"));
+    let documented: BTreeSet<String> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2))
+        .map(|name| name.split('{').next().unwrap_or_default().trim_start_matches("tollgate_"))
+        .map(|name| name.trim_end_matches("_total").trim_end_matches("_info").to_owned())
+        // The unit of the one histogram is no part of its registered name.
+        .map(|name| if name == "request_duration_seconds" { "request_duration".to_owned() } else { name })
+        .collect();
+    let difference: Vec<_> = registered.symmetric_difference(&documented).cloned().collect();
+    complain("metrics in the code alone or in the docs alone", &difference);
+}
+
+#[test]
 fn tests_await_conditions_instead_of_sleeping() {
     let sleep = concat!("sle", "ep(");
     // The one place that polls: everything else awaits a condition through it.

@@ -13,9 +13,11 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use crate::reason::Reason;
 use crate::rescue;
@@ -64,6 +66,15 @@ pub enum Protocol {
     /// HTTP/2.
     #[serde(rename = "h2")]
     Http2,
+}
+
+/// How many of the slots at the app are taken, read when somebody looks.
+#[derive(Debug)]
+pub(crate) struct UpstreamSlots {
+    /// For requests at the app, of all workers.
+    pub(crate) slots: Arc<Semaphore>,
+    /// How many there are.
+    pub(crate) limit: usize,
 }
 
 /// Which part of the service took a request.
@@ -129,6 +140,8 @@ impl ProxyMetrics {
             dropped_log_lines: Counter::default(),
             traces: TraceMetrics::register(registry),
         };
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The sidecar's version", build);
         registry.register("requests_in_flight", "Requests being served", metrics.in_flight.clone());
         registry.register("connections", "Open connections of callers", metrics.connections.clone());
         for (name, help, counter) in [
@@ -218,6 +231,20 @@ impl Collector for Requests {
             encoder.encode_descriptor("request_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
         for (route, duration) in self.places.iter().zip(&self.durations) {
             duration.encode(durations.encode_family(&[("route", &**route)])?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Collector for UpstreamSlots {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let taken = self.limit.saturating_sub(self.slots.available_permits());
+        for (name, help, value) in [
+            ("upstream_in_flight", "Requests at the app, whose answers have not ended", taken),
+            ("upstream_in_flight_limit", "How many requests may be at the app at once", self.limit),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ use crate::auth::{AuthMetrics, Authenticator, Dpop};
 use crate::broker::{self, Broker, BrokerMetrics};
 use crate::idp::{self, IdpMetrics, Issuers, Surroundings};
 use crate::limits::Limits;
-use crate::metrics::ProxyMetrics;
+use crate::metrics::{ProxyMetrics, UpstreamSlots};
 use crate::policy::{Policy, PolicyError};
 use crate::protected_resource::ProtectedResource;
 use crate::proxy::listening::Listening;
@@ -166,6 +166,9 @@ impl Sidecar {
         let admin_listener = bind(options.admin).await?;
         let (proxy_addr, admin_addr) = (address(&proxy_listener)?, address(&admin_listener)?);
         let (log, log_writer) = open_log(options.access_log, policy.config.access_log, &metrics)?;
+        let limit = options.limits.upstream_connections;
+        let slots = Arc::new(Semaphore::new(limit));
+        registry.register_collector(Box::new(UpstreamSlots { slots: Arc::clone(&slots), limit }));
         let (tracer, traces) = Tracer::start(&policy.config, dialer.address(), &options.pod_uid, &metrics)?.unzip();
 
         let mounts = options.limits.mounts;
@@ -198,7 +201,7 @@ impl Sidecar {
             drain: drain.clone(),
             tunnels: TaskTracker::new(),
         });
-        let workers = start_workers(&proxy_listener, options.workers, &shared, &dialer, &connections)
+        let workers = start_workers(&proxy_listener, options.workers, &shared, &dialer, &slots, &connections)
             .map_err(StartError::Thread)?;
         tokio::spawn(tollgate_runtime::admin::serve(admin_listener, background.clone(), move |path| {
             admin.answer(path)
@@ -297,10 +300,10 @@ fn start_workers(
     wanted: Option<NonZeroUsize>,
     shared: &Arc<Shared>,
     dialer: &Arc<Dialer>,
+    slots: &Arc<Semaphore>,
     connections: &Connections,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_DEFAULT_WORKERS);
-    let upstream_slots = Arc::new(Semaphore::new(shared.limits.upstream_connections));
     let uploads = UploadRules {
         longest: shared.policy.config.max_body_bytes.unwrap_or(u64::MAX),
         headers: shared.headers.clone(),
@@ -314,7 +317,7 @@ fn start_workers(
             proxy: Proxy::new(
                 &shared.policy.config.upstream,
                 dialer,
-                Arc::clone(&upstream_slots),
+                Arc::clone(slots),
                 uploads.clone(),
                 &shared.observer.metrics,
             ),

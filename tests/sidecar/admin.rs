@@ -110,6 +110,60 @@ async fn metrics_count_requests_by_route_method_class_and_reason() {
 }
 
 #[tokio::test]
+async fn no_flood_of_odd_requests_adds_a_series() {
+    let issuer = FakeIssuer::start().await;
+    let app = Upstream::start(|_| ok("")).await;
+    let scene = Scene::ready(&items(app.port(), &issuer)).await;
+    let odd = async |number: usize| {
+        scene.raw(request(&format!("BREW{number}"), &format!("/docs/{number}"), &["x-request-id: a"], "")).await;
+        scene
+            .raw(request("GET", &format!("/items/{number}?q={number}"), &["authorization: Bearer nonsense"], ""))
+            .await;
+        scene.raw(request("GET", &format!("/{number}"), &[&format!("authorization: Basic {number}")], "")).await;
+        scene.raw(format!("GET /docs HTTP/1.1\r\nhost: host-{number}.test\r\nuser-agent: {number}\r\n\r\n")).await;
+    };
+    let series = async |requests: usize| {
+        let what = "all requests to be counted";
+        eventually(what, PATIENCE, || async {
+            let text = scene.metrics().await;
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            let names: std::collections::BTreeSet<_> =
+                lines.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect();
+            let counts = text.lines().filter(|line| line.starts_with("tollgate_requests_total{"));
+            let counted: usize = counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<usize>().ok()).sum();
+            if counted == requests { Ok(names) } else { Err(format!("{counted} of {requests}\n{text}")) }
+        })
+        .await
+    };
+    odd(0).await;
+    let before = series(4).await;
+    for number in 1..50 {
+        odd(number).await;
+    }
+    assert_eq!(series(200).await, before);
+}
+
+#[tokio::test]
+async fn every_metric_that_is_served_is_documented() {
+    let issuer = FakeIssuer::start().await;
+    let app = Upstream::start(|_| ok("")).await;
+    let scene = Scene::ready(&items(app.port(), &issuer)).await;
+    scene.get("/docs", &[]).await;
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/observability.md")).expect("docs");
+    let text = scene.metrics().await;
+    let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let undocumented: Vec<String> = kinds
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
+        .filter(|name| !docs.contains(&format!("`{name}`")) && !docs.contains(&format!("`{name}{{")))
+        .collect();
+    assert_eq!(undocumented, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_configuration_that_makes_no_sense_binds_no_port() {
     async fn refusal(config: &Value) -> StartError {
         let started = Sidecar::start(crate::scene::options(config)).await;

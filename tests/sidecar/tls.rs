@@ -117,6 +117,8 @@ async fn whoever_speaks_no_tls_or_nothing_gets_nothing() {
 #[tokio::test]
 async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_not() {
     let sealed = Sealed::start(None).await;
+    // The year 4096, where nothing else is said.
+    sealed.scene.await_metric("tollgate_tls_certificate_expiry_timestamp_seconds 67090118400").await;
     let mut kept = Client::over(sealed.connect(None, HTTP2).await.expect("TLS"), 65_535).await;
     let renewed = sealed.ca.server("localhost");
     renewed.mount(sealed.folder.path());

@@ -41,6 +41,8 @@ pub(crate) struct Tls {
     problem: ArcSwapOption<ProblemCode>,
     failed: Counter,
     unusable: Gauge,
+    /// Seconds since 1970; 0 while none is in force.
+    expires: Gauge,
 }
 
 /// What the handshake told.
@@ -72,7 +74,15 @@ enum Unusable {
 #[derive(Clone)]
 struct Mounted {
     digest: [u8; 32],
-    settings: Result<Arc<ServerConfig>, Arc<(ProblemCode, Unusable)>>,
+    settings: Result<Usable, Arc<(ProblemCode, Unusable)>>,
+}
+
+/// Files that are good enough.
+#[derive(Clone)]
+struct Usable {
+    settings: Arc<ServerConfig>,
+    /// When the certificate ends, in seconds since 1970.
+    expires: i64,
 }
 
 impl PartialEq for Mounted {
@@ -94,10 +104,13 @@ impl Tls {
             problem: ArcSwapOption::empty(),
             failed: Counter::default(),
             unusable: Gauge::default(),
+            expires: Gauge::default(),
         });
         registry.register("tls_handshakes_failed", "Connections of callers that came to no TLS", tls.failed.clone());
         let help = "1 while the mounted certificate, key or CA file is of no use; the last good ones stay in force";
         registry.register("tls_files_unusable", help, tls.unusable.clone());
+        let help = "When the certificate in force ends, in seconds since 1970; 0 while there is none";
+        registry.register("tls_certificate_expiry_timestamp_seconds", help, tls.expires.clone());
         let config = config.clone();
         let mut mounted = files::watch(interval, shutdown, move || Mounted::read(&config));
         tls.take(mounted.borrow_and_update().clone());
@@ -145,8 +158,9 @@ impl Tls {
 
     fn take(&self, mounted: Mounted) {
         match mounted.settings {
-            Ok(settings) => {
+            Ok(Usable { settings, expires }) => {
                 self.settings.store(Some(settings));
+                self.expires.set(expires);
                 self.problem.store(None);
                 tracing::info!("the mounted certificate is in force");
             }
@@ -186,7 +200,7 @@ impl Mounted {
         let settings = settings(config, (pair.0, &certificate), (pair.1, &key), ca);
         let mut octets = [0; 32];
         octets.copy_from_slice(digest.finish().as_ref());
-        Self { digest: octets, settings: settings.map(Arc::new).map_err(Arc::new) }
+        Self { digest: octets, settings: settings.map_err(Arc::new) }
     }
 }
 
@@ -197,7 +211,7 @@ fn settings(
     certificate: (Bytes, &Path),
     key: (Bytes, &Path),
     ca: Option<(Bytes, PathBuf)>,
-) -> Result<ServerConfig, (ProblemCode, Unusable)> {
+) -> Result<Usable, (ProblemCode, Unusable)> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let own = |error| (ProblemCode::TlsCertificateMissing, error);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -213,10 +227,17 @@ fn settings(
         _ => builder.with_no_client_auth(),
     };
     let chain = certificates(certificate.0, certificate.1).map_err(own)?;
+    let expires = chain.first().map_or(0, expiry);
     let key = private_key(key.0, key.1).map_err(own)?;
     let mut settings = builder.with_single_cert(chain, key).map_err(|error| own(Unusable::Pair(error)))?;
     settings.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
-    Ok(settings)
+    Ok(Usable { settings: Arc::new(settings), expires })
+}
+
+/// 0 for what is no certificate; rustls, which reads it as well, has the say on whether it can be used.
+fn expiry(certificate: &CertificateDer<'_>) -> i64 {
+    x509_parser::parse_x509_certificate(certificate)
+        .map_or(0, |(_, certificate)| certificate.validity().not_after.timestamp())
 }
 
 fn certificates(bytes: Bytes, path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
