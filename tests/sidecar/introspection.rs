@@ -1,63 +1,24 @@
 //! The issuer's word about tokens: asked once, remembered for a while, never trusted beyond what it says.
 
-use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use serde_json::json;
-use tests::issuer::{Endpoint, FakeIssuer, Fault, Wire, mount_credentials};
+use tests::issuer::{Endpoint, FakeIssuer, Fault, Wire};
 use tests::mint::{Token, epoch_seconds, other_key};
 use tests::wait::eventually;
-use tollgate_contract::{
-    Access, ClientAuthMethod, PathMatch, ProblemCode, RouteConfig, ScopesConfig, TokenProfile, ValidationMode,
-};
+use tollgate_contract::{Access, PathMatch, RouteConfig, ScopesConfig, TokenProfile, ValidationMode};
 
-use crate::world::{PATIENCE, World, problem};
+use crate::world::{PATIENCE, World};
 
 /// The issuer alone judges, and each answer is kept so long.
-async fn world_with_cache(mode: ValidationMode, millis: u64) -> World {
+pub(super) async fn world_with_cache(mode: ValidationMode, millis: u64) -> World {
     let world = World::start(FakeIssuer::start().await, mode, |config| {
         config.issuers[0].introspection.cache_millis = millis;
     })
     .await;
     world.await_ready().await;
     world
-}
-
-#[tokio::test]
-async fn the_question_is_a_post_with_our_credentials_and_the_token_in_the_body() {
-    let world = World::ready(ValidationMode::Introspection).await;
-    let token = world.issuer.active(&world.issuer.token());
-    let answer = world.get(&token).await;
-    assert_eq!(answer.status, 200);
-    let identity = json!({
-        "subject": "0oaCaller", "client-id": "0oaCaller", "scopes": "items", "issuer": world.issuer.url(),
-    });
-    assert_eq!(answer.body, identity, "Okta's other names mean the same");
-    let asked = &world.issuer.seen(Endpoint::Introspect)[0];
-    assert_eq!(asked.line, "POST /oauth2/default/v1/introspect");
-    let basic = format!("Basic {}", STANDARD.encode("0oaApi:api-secret"));
-    assert_eq!(asked.authorization.as_deref(), Some(basic.as_str()));
-    assert_eq!(asked.form.get("token"), Some(&token));
-    assert_eq!(asked.form.get("token_type_hint").map(String::as_str), Some("access_token"));
-    assert_eq!(asked.form.len(), 2);
-}
-
-#[tokio::test]
-async fn credentials_go_into_the_form_where_the_policy_says_so() {
-    let world = World::start(FakeIssuer::start().await, ValidationMode::Introspection, |config| {
-        let client = config.issuers[0].client.as_mut().expect("a client");
-        client.auth_method = ClientAuthMethod::ClientSecretPost;
-    })
-    .await;
-    world.await_ready().await;
-    assert_eq!(world.get(&world.issuer.active(&world.issuer.token())).await.status, 200);
-    let asked = &world.issuer.seen(Endpoint::Introspect)[0];
-    assert_eq!(asked.authorization, None);
-    assert_eq!(asked.form.get("client_id").map(String::as_str), Some("0oaApi"));
-    assert_eq!(asked.form.get("client_secret").map(String::as_str), Some("api-secret"));
 }
 
 #[tokio::test]
@@ -389,172 +350,6 @@ fn route_with_scope(scope: &str) -> RouteConfig {
     }
 }
 
-/// Answers are fresh for half a second, and may serve longer while the issuer limits us.
-async fn world_with_stale(mode: ValidationMode, max_stale: Duration) -> World {
-    let world = World::start(FakeIssuer::start().await, mode, |config| {
-        config.issuers[0].introspection.cache_millis = 500;
-        config.issuers[0].introspection.max_stale_millis = max_stale.as_millis().try_into().expect("it fits");
-    })
-    .await;
-    world.await_ready().await;
-    world
-}
-
-const STALE: &str = "tollgate_stale_answers_total{issuer=\"okta\"}";
-
-#[tokio::test]
-async fn under_a_limit_an_answer_serves_for_max_stale_and_is_counted() {
-    for mode in [ValidationMode::Introspection, ValidationMode::LocalAndIntrospection] {
-        let world = world_with_stale(mode, Duration::from_secs(4)).await;
-        let token = world.issuer.active(&world.issuer.token());
-        assert_eq!(world.get(&token).await.status, 200);
-        world.issuer.fault(Endpoint::Introspect, Fault::Limited(60));
-        eventually("the stale answer serves", PATIENCE, || async {
-            assert_eq!(world.get(&token).await.verdict(), (200, "-"), "{mode:?}");
-            if world.metric(STALE).await > 0 { Ok(()) } else { Err("still fresh") }
-        })
-        .await;
-        let new = world.issuer.active(&world.issuer.token());
-        assert_eq!(world.get(&new).await.verdict(), (503, "idp_rate_limited"), "there is no answer to serve");
-        eventually("the stale answer ends", PATIENCE, || async {
-            match world.get(&token).await.verdict() {
-                (503, "idp_rate_limited") => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn a_stale_answer_never_outlives_the_token() {
-    let world = world_with_stale(ValidationMode::Introspection, Duration::from_secs(600)).await;
-    let token = world.issuer.active(&world.issuer.token().claim("exp", json!(epoch_seconds() + 3)));
-    assert_eq!(world.get(&token).await.status, 200);
-    world.issuer.fault(Endpoint::Introspect, Fault::Limited(60));
-    eventually("the token ends", PATIENCE, || async {
-        match world.get(&token).await.verdict() {
-            (503, "idp_rate_limited") => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
-    assert!(world.metric(STALE).await > 0);
-}
-
-#[tokio::test]
-async fn a_stale_answer_ends_with_the_key_that_verified_the_token() {
-    let world = world_with_stale(ValidationMode::LocalAndIntrospection, Duration::from_secs(600)).await;
-    let token = world.issuer.active(&world.issuer.token());
-    assert_eq!(world.get(&token).await.status, 200);
-    world.issuer.fault(Endpoint::Introspect, Fault::Limited(60));
-    eventually("the stale answer serves", PATIENCE, || async {
-        assert_eq!(world.get(&token).await.status, 200);
-        if world.metric(STALE).await > 0 { Ok(()) } else { Err("still fresh") }
-    })
-    .await;
-    world.issuer.publish(&[other_key().jwk()]);
-    // The new key's first token brings the new set.
-    let new = world.issuer.token().header("kid", json!(other_key().kid)).signed_by(other_key());
-    assert_eq!(world.get(&new).await.verdict(), (503, "idp_rate_limited"));
-    assert_eq!(world.get(&token).await.verdict(), (401, "unknown_key"));
-}
-
-#[tokio::test]
-async fn an_outage_is_no_limit_and_serves_no_stale_answer() {
-    let world = world_with_stale(ValidationMode::LocalAndIntrospection, Duration::from_secs(600)).await;
-    let token = world.issuer.active(&world.issuer.token());
-    assert_eq!(world.get(&token).await.status, 200);
-    world.issuer.wire(Wire::Down);
-    eventually("the answer is no longer fresh", PATIENCE, || async {
-        match world.get(&token).await.verdict() {
-            (503, "idp_unreachable") => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
-    assert_eq!(world.metric(STALE).await, 0);
-}
-
-#[tokio::test]
-async fn a_limit_that_ends_ends_the_stale_answer_with_it() {
-    let world = world_with_stale(ValidationMode::Introspection, Duration::from_secs(600)).await;
-    let token = world.issuer.active(&world.issuer.token());
-    assert_eq!(world.get(&token).await.status, 200);
-    world.issuer.fault(Endpoint::Introspect, Fault::TooManyAtOnce);
-    eventually("the stale answer serves", PATIENCE, || async {
-        assert_eq!(world.get(&token).await.status, 200);
-        if world.metric(STALE).await > 0 { Ok(()) } else { Err("still fresh") }
-    })
-    .await;
-    world.issuer.revoke(&token);
-    world.issuer.mend();
-    eventually("the issuer is asked again", PATIENCE * 2, || async {
-        match world.get(&token).await.verdict() {
-            (401, "inactive") => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
-}
-
-fn mount(world: &World, secret: &str, previous: Option<&str>) {
-    mount_credentials(world.credentials.path(), "0oaApi", secret, previous);
-}
-
-#[tokio::test]
-async fn secrets_rotate_without_a_restart_and_while_both_are_active() {
-    let world = world_with_cache(ValidationMode::LocalAndIntrospection, 0).await;
-    let token = world.issuer.active(&world.issuer.token());
-    assert_eq!(world.get(&token).await.status, 200);
-    // The new secret is mounted before the issuer knows it: the previous one carries on.
-    mount(&world, "next-secret", Some("api-secret"));
-    eventually("the new secret is tried", PATIENCE, || async {
-        assert_eq!(world.get(&token).await.status, 200, "no request suffers");
-        let basic = format!("Basic {}", STANDARD.encode("0oaApi:next-secret"));
-        let tried =
-            world.issuer.seen(Endpoint::Introspect).iter().any(|seen| seen.authorization.as_ref() == Some(&basic));
-        if tried { Ok(()) } else { Err("only the old one") }
-    })
-    .await;
-    // The old one is ended at the issuer: the new one carries on.
-    world.issuer.client("0oaApi", &["next-secret"]);
-    assert_eq!(world.get(&token).await.status, 200);
-    assert!(world.report().await.problems.is_empty());
-}
-
-#[tokio::test]
-async fn a_refused_client_is_reported_and_heals_with_the_right_secret() {
-    let world = world_with_cache(ValidationMode::LocalAndIntrospection, 0).await;
-    let token = world.issuer.active(&world.issuer.token());
-    world.issuer.client("0oaApi", &["rolled-at-okta"]);
-    assert_eq!(world.get(&token).await.verdict(), (503, "idp_error"));
-    world.await_problems(&[problem(ProblemCode::CredentialsRefused)]).await;
-    assert!(world.is_ready().await);
-    mount(&world, "rolled-at-okta", None);
-    world.await_problems(&[]).await;
-    assert_eq!(world.get(&token).await.status, 200);
-}
-
-#[tokio::test]
-async fn missing_credentials_are_reported_and_taken_when_they_appear() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let dir = folder.path().join("later");
-    let named = dir.display().to_string();
-    let world = World::start(FakeIssuer::start().await, ValidationMode::Introspection, |config| {
-        config.issuers[0].client.as_mut().expect("a client").credentials_dir = named;
-    })
-    .await;
-    world.await_problems(&[problem(ProblemCode::CredentialsMissing)]).await;
-    assert!(!world.is_ready().await);
-    let token = world.issuer.active(&world.issuer.token());
-    assert_eq!(world.get(&token).await.verdict(), (503, "idp_error"));
-    mount_credentials(Path::new(&dir), "0oaApi", "api-secret\n", None);
-    world.await_ready().await;
-    world.await_problems(&[]).await;
-    assert_eq!(world.get(&token).await.status, 200);
-}
-
 #[tokio::test]
 async fn where_the_issuer_judges_alone_no_key_is_waited_for() {
     let issuer = FakeIssuer::start().await;
@@ -563,90 +358,4 @@ async fn where_the_issuer_judges_alone_no_key_is_waited_for() {
     world.await_ready().await;
     let token = world.issuer.active(&world.issuer.token());
     assert_eq!(world.get(&token).await.status, 200);
-}
-
-#[tokio::test]
-async fn opaque_tokens_go_to_the_one_issuer_that_judges_alone() {
-    let opaque = FakeIssuer::start().await;
-    let (url, ca) = (opaque.url(), opaque.ca_file().display().to_string());
-    opaque.client("0oaApi", &["api-secret"]);
-    let world = World::start(FakeIssuer::start().await, ValidationMode::Local, |config| {
-        let mut second = config.issuers[0].clone();
-        second.name = "opaque".into();
-        second.url = url;
-        second.ca_file = Some(ca);
-        second.validation = ValidationMode::Introspection;
-        config.issuers.push(second);
-    })
-    .await;
-    world.await_ready().await;
-    opaque.answer("opaque-token", opaque.token().answer());
-    let answer = world.get("opaque-token").await;
-    assert_eq!((answer.status, &answer.body["issuer"]), (200, &json!(opaque.url())));
-    assert_eq!(world.get("another-token").await.verdict(), (401, "inactive"));
-    assert_eq!(world.get(&world.issuer.token().signed()).await.status, 200, "the other issuer's JWTs stay local");
-    assert_eq!((world.issuer.hits(Endpoint::Introspect), opaque.hits(Endpoint::Introspect)), (0, 2));
-    // A token that says it is of the local issuer is judged locally, whatever the other would say of it.
-    let forged = world.issuer.token().signed_by(other_key());
-    opaque.answer(&forged, opaque.token().answer());
-    assert_eq!(world.get(&forged).await.verdict(), (401, "bad_signature"));
-}
-
-#[tokio::test]
-async fn each_issuer_has_its_own_client_audiences_and_skew() {
-    let second = FakeIssuer::start().await;
-    second.client("0oaOther", &["other-secret"]);
-    let folder = tempfile::tempdir().expect("a folder");
-    mount_credentials(folder.path(), "0oaOther", "other-secret", None);
-    let world = World::start(FakeIssuer::start().await, ValidationMode::LocalAndIntrospection, |config| {
-        config.issuers[0].clock_skew_seconds = 0;
-        let mut other = config.issuers[0].clone();
-        other.name = "partner".into();
-        other.url = second.url();
-        other.ca_file = Some(second.ca_file().display().to_string());
-        other.audiences = vec!["api://partner".into()];
-        other.clock_skew_seconds = 120;
-        other.client.as_mut().expect("a client").credentials_dir = folder.path().display().to_string();
-        config.issuers.push(other);
-    })
-    .await;
-    world.await_ready().await;
-    let (ours, theirs) = (world.issuer.token(), second.token().claim("aud", json!("api://partner")));
-    let ahead = json!(epoch_seconds() + 60);
-    for (name, answer, expected) in [
-        ("ours", world.get(&world.issuer.active(&ours)).await, (200, "-")),
-        ("theirs", world.get(&second.active(&theirs)).await, (200, "-")),
-        (
-            "ours for their audience",
-            world.get(&world.issuer.active(&ours.clone().claim("aud", json!("api://partner")))).await,
-            (401, "audience_mismatch"),
-        ),
-        (
-            "theirs for our audience",
-            world.get(&second.active(&theirs.clone().claim("aud", json!("api://default")))).await,
-            (401, "audience_mismatch"),
-        ),
-        (
-            "ours beyond our skew",
-            world.get(&world.issuer.active(&ours.clone().claim("nbf", ahead.clone()))).await,
-            (401, "not_yet_valid"),
-        ),
-        ("theirs within their skew", world.get(&second.active(&theirs.clone().claim("nbf", ahead))).await, (200, "-")),
-        ("ours, active at theirs alone", world.get(&activated_elsewhere(&world, &second)).await, (401, "inactive")),
-    ] {
-        assert_eq!(answer.verdict(), expected, "{name}");
-    }
-    let by = |issuer: &FakeIssuer, client: &str| {
-        let basic = Some(format!("Basic {}", STANDARD.encode(client)));
-        issuer.seen(Endpoint::Introspect).iter().all(|seen| seen.authorization == basic)
-    };
-    assert!(by(&world.issuer, "0oaApi:api-secret"));
-    assert!(by(&second, "0oaOther:other-secret"), "each client is shown to its own issuer alone");
-}
-
-fn activated_elsewhere(world: &World, elsewhere: &FakeIssuer) -> String {
-    let token = world.issuer.token();
-    let text = token.signed();
-    elsewhere.answer(&text, token.answer());
-    text
 }
