@@ -125,7 +125,10 @@ fn main() -> ExitCode {
 }
 
 fn run(task: &Task) -> Result<()> {
-    interrupt::take_over()?;
+    // The benchmark's own programs end when they are told to, at once.
+    if !matches!(task, Task::IssuerStub { .. } | Task::PacedLoad { .. }) {
+        interrupt::take_over()?;
+    }
     match task {
         Task::Demo { keep } => demo::run(*keep),
         Task::Test { keep } => suite::run(*keep),

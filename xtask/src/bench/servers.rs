@@ -175,10 +175,13 @@ impl Server {
         let mut command = on_core(core, Path::new("nginx"));
         let mut server = Self::start(command.arg("-c").arg(config), port)?.listens()?;
         let master = server.child.id();
-        server.measured = fs::read_to_string(format!("/proc/{master}/task/{master}/children"))
-            .ok()
-            .and_then(|children| children.split_whitespace().next()?.parse().ok())
-            .context("nginx has no worker")?;
+        let worker = || {
+            let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).ok()?;
+            children.split_whitespace().next()?.parse().ok()
+        };
+        // It listens before it has one.
+        await_condition("nginx has a worker", || worker().is_some())?;
+        server.measured = worker().context("nginx has no worker")?;
         Ok(server)
     }
 }
