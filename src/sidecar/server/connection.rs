@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::Gate;
+use super::crowd::Seat;
 use super::protocol::{self, Http};
 use super::reader::Watched;
 use super::streams::Streams;
@@ -36,6 +37,7 @@ const FAREWELL: Duration = Duration::from_secs(10);
 struct Caller {
     gate: Arc<Gate>,
     peer: Peer,
+    seat: Arc<Seat>,
 }
 
 /// Whether a request has come on a connection of HTTP/1.
@@ -62,7 +64,7 @@ impl Asked {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(stream: TcpStream, address: SocketAddr, gate: Arc<Gate>) {
+pub(super) async fn serve(stream: TcpStream, address: SocketAddr, gate: Arc<Gate>, seat: Arc<Seat>) {
     // Without it small answers wait for the caller's delayed acknowledgement.
     if stream.set_nodelay(true).is_err() {
         return;
@@ -71,8 +73,8 @@ pub(super) async fn serve(stream: TcpStream, address: SocketAddr, gate: Arc<Gate
     let drain = gate.shared.drain.clone();
     let opened = async {
         match gate.shared.tls.clone() {
-            Some(tls) => secured(stream, &tls, address.ip(), gate).await,
-            None => plain(stream, address.ip(), gate).await,
+            Some(tls) => secured(stream, &tls, address.ip(), gate, seat).await,
+            None => plain(stream, address.ip(), gate, seat).await,
         }
     };
     let opened = tokio::select! {
@@ -90,14 +92,14 @@ pub(super) async fn serve(stream: TcpStream, address: SocketAddr, gate: Arc<Gate
 /// A connection that has begun, and is yet to be served. Boxed once a connection: there are four kinds.
 type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-async fn plain(stream: Watched, from: IpAddr, gate: Arc<Gate>) -> io::Result<Serving> {
+async fn plain(stream: Watched, from: IpAddr, gate: Arc<Gate>, seat: Arc<Seat>) -> io::Result<Serving> {
     let (http, stream) = timeout(gate.shared.limits.head, protocol::sniff(stream)).await??;
-    Ok(speak(http, stream, Caller { peer: Peer::new(from, None), gate }))
+    Ok(speak(http, stream, Caller { peer: Peer::new(from, None), gate, seat }))
 }
 
-async fn secured(stream: Watched, tls: &Tls, from: IpAddr, gate: Arc<Gate>) -> io::Result<Serving> {
+async fn secured(stream: Watched, tls: &Tls, from: IpAddr, gate: Arc<Gate>, seat: Arc<Seat>) -> io::Result<Serving> {
     let Secured { stream, http, certificate } = tls.accept(stream, gate.shared.limits.handshake).await?;
-    Ok(speak(http, stream, Caller { peer: Peer::new(from, Some(Sealed { certificate })), gate }))
+    Ok(speak(http, stream, Caller { peer: Peer::new(from, Some(Sealed { certificate })), gate, seat }))
 }
 
 fn speak(http: Http, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, caller: Caller) -> Serving {
@@ -115,7 +117,12 @@ async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'stati
     let service = service_fn(move |request: Request<Incoming>| {
         noted.note();
         let caller = Arc::clone(&caller);
-        async move { Ok::<_, Infallible>(caller.gate.serve(&caller.peer, request).await) }
+        async move {
+            let under_way = caller.seat.begin();
+            let answer = caller.gate.serve(&caller.peer, request).await;
+            under_way.end(answer.body().is_refusal());
+            Ok::<_, Infallible>(answer)
+        }
     });
     let serving = protocol::http1(&shared.limits).serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving.with_upgrades());
@@ -165,7 +172,12 @@ async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Ca
         if method == Method::CONNECT {
             request.extensions_mut().insert(Arc::new(watched.hold()));
         }
-        async move { Ok::<_, Infallible>(ticket.answer(&method, caller.gate.serve(&caller.peer, request).await)) }
+        async move {
+            let under_way = caller.seat.begin();
+            let answer = caller.gate.serve(&caller.peer, request).await;
+            under_way.end(answer.body().is_refusal());
+            Ok::<_, Infallible>(ticket.answer(&method, answer))
+        }
     });
     let mut serving = std::pin::pin!(protocol::http2(limits).serve_connection(TokioIo::new(stream), service));
     let asked_to_leave = async {

@@ -287,6 +287,13 @@ impl Phase {
     }
 }
 
+impl Answer {
+    /// Whether the request was refused, here or for want of the app.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.reason.is_some())
+    }
+}
+
 impl Body for Answer {
     type Data = Bytes;
     type Error = BodyError;

@@ -1,8 +1,10 @@
 //! Takes callers' connections on every worker thread and serves them until it is time to stop. It decides how many there
-//! are; what a connection may take and how it ends is decided in `connection`, what becomes of a request in `gate`.
+//! are, `crowd` who stays when there is no room; what a connection may take and how it ends is decided in `connection`,
+//! what becomes of a request in `gate`.
 
 mod caller;
 mod connection;
+mod crowd;
 mod drain;
 mod flight;
 mod forward;
@@ -18,12 +20,11 @@ mod tls;
 mod tunnel;
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 pub(crate) use drain::Drain;
@@ -31,6 +32,7 @@ pub(crate) use flight::Observer;
 pub(crate) use gate::{Gate, Shared};
 pub(crate) use tls::Tls;
 
+use self::crowd::Crowd;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::rescue;
@@ -42,7 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone)]
 pub(crate) struct Connections {
     open: TaskTracker,
-    slots: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     /// For those who are turned away.
     answer: Arc<[u8]>,
 }
@@ -51,7 +53,7 @@ impl Connections {
     pub(crate) fn new(limit: usize, rescue: &rescue::Rescue) -> Self {
         let rejection = Rejection::new(Reason::Overloaded, "Too many connections.").retry_after(Duration::from_secs(1));
         let answer = rescue.answer_and_close(&rejection).into();
-        Self { open: TaskTracker::new(), slots: Arc::new(Semaphore::new(limit)), answer }
+        Self { open: TaskTracker::new(), crowd: Crowd::new(limit), answer }
     }
 }
 
@@ -93,21 +95,39 @@ async fn accept(listener: TcpListener, gate: &Arc<Gate>, connections: &Connectio
                 continue;
             }
         };
-        match Arc::clone(&connections.slots).try_acquire_owned() {
-            Ok(slot) => {
-                connections.open.spawn(connection(stream, address, Arc::clone(gate), slot));
+        match connections.crowd.enter() {
+            Some((seat, another_went)) => {
+                if another_went {
+                    gate.shared.observer.metrics.shed_connections.inc();
+                }
+                let open = Open::new(gate);
+                let serving = connection::serve(stream, address, Arc::clone(gate), Arc::clone(&seat));
+                let task = connections.open.spawn(async move {
+                    serving.await;
+                    drop(open);
+                });
+                seat.is_served_by(task.abort_handle());
             }
-            Err(_) => turn_away(stream, connections, gate),
+            None => turn_away(stream, connections, gate),
         }
     }
 }
 
-async fn connection(stream: TcpStream, address: SocketAddr, gate: Arc<Gate>, slot: OwnedSemaphorePermit) {
-    let open = gate.shared.observer.metrics.connections.clone();
-    open.inc();
-    connection::serve(stream, address, gate).await;
-    open.dec();
-    drop(slot);
+/// Counts an open connection, however it ends.
+struct Open(Gauge);
+
+impl Open {
+    fn new(gate: &Gate) -> Self {
+        let gauge = gate.shared.observer.metrics.connections.clone();
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// At the limit the kind answer is a quick one; whether it arrives is up to the network.
