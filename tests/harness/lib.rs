@@ -8,6 +8,7 @@ pub mod collector;
 pub mod compact;
 pub mod endurance;
 pub mod forward;
+pub mod grpc;
 pub mod http2;
 pub mod issuer;
 pub mod keys;

@@ -13,6 +13,7 @@ mod explained;
 mod failures;
 mod forwarding;
 mod framing;
+mod grpc;
 mod h2spec;
 mod headers;
 mod hints;

@@ -95,7 +95,7 @@ pub fn endurance(only: Option<&str>) -> anyhow::Result<()> {
 
 /// One after the other: each wants the machine for itself.
 fn endurance_tests() -> Vec<String> {
-    ["--test", "sidecar", "--", ENDURANCE, "--test-threads=1"].map(String::from).into()
+    ["--test", "sidecar", "--test", "memory", "--", ENDURANCE, "--test-threads=1"].map(String::from).into()
 }
 
 fn on_cluster(world: &World, verdicts: &mut Verdicts) -> anyhow::Result<()> {
