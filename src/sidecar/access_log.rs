@@ -54,6 +54,9 @@ pub struct Line<'a> {
     pub path: &'a str,
     /// Of the answer; 499 when the caller left before there was one.
     pub status: u16,
+    /// What the connection became, for which the line was kept back until its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<&'static str>,
     /// `grpc-status` of an answer to a gRPC call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grpc_status: Option<u16>,
@@ -248,6 +251,7 @@ mod tests {
             method: "GET",
             path,
             status: 200,
+            upgrade: None,
             grpc_status: None,
             reason: None,
             route: "items",

@@ -43,6 +43,8 @@ pub struct ProxyMetrics {
     pub in_flight: Gauge,
     /// Callers' connections.
     pub connections: Gauge,
+    /// Open WebSockets.
+    pub tunnels: Gauge,
     /// Connections turned away at the limit.
     pub shed_connections: Counter,
     /// Connections opened to the app.
@@ -133,6 +135,7 @@ impl ProxyMetrics {
             requests,
             in_flight: Gauge::default(),
             connections: Gauge::default(),
+            tunnels: Gauge::default(),
             shed_connections: Counter::default(),
             upstream_connects: Counter::default(),
             upstream_retries: Counter::default(),
@@ -144,6 +147,7 @@ impl ProxyMetrics {
         registry.register("build", "The sidecar's version", build);
         registry.register("requests_in_flight", "Requests being served", metrics.in_flight.clone());
         registry.register("connections", "Open connections of callers", metrics.connections.clone());
+        registry.register("tunnels", "Open WebSockets", metrics.tunnels.clone());
         for (name, help, counter) in [
             ("connections_shed", "Connections turned away at the limit", &metrics.shed_connections),
             ("upstream_connects", "Connections opened to the app", &metrics.upstream_connects),

@@ -51,7 +51,7 @@ impl Authority {
     /// Never.
     #[must_use]
     pub fn server(&self, name: &str) -> Pair {
-        self.sign(CertificateParams::new(vec![name.to_owned()]).expect("a name"))
+        self.sign(&CertificateParams::new(vec![name.to_owned()]).expect("a name"))
     }
 
     /// A caller's certificate.
@@ -60,7 +60,7 @@ impl Authority {
     /// Never.
     #[must_use]
     pub fn caller(&self, name: &str) -> Pair {
-        self.sign(of_caller(name))
+        self.sign(&of_caller(name))
     }
 
     /// A caller's certificate that was good until yesterday.
@@ -68,10 +68,10 @@ impl Authority {
     pub fn expired_caller(&self, name: &str) -> Pair {
         let mut params = of_caller(name);
         params.not_after = (SystemTime::now() - Duration::from_secs(86_400)).into();
-        self.sign(params)
+        self.sign(&params)
     }
 
-    fn sign(&self, params: CertificateParams) -> Pair {
+    fn sign(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         Pair { certificate: certificate.der().clone(), pem: certificate.pem(), key }

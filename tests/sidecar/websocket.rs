@@ -71,7 +71,9 @@ async fn ten_thousand_messages_come_back_through_every_pair_of_protocols() {
             began.elapsed() - upgrade
         );
         let lines = scene.log.lines(2).await;
+        scene.await_metric("tollgate_tunnels 0").await;
         for (line, status) in lines.iter().zip([101, 200]) {
+            assert_eq!(line["upgrade"], "websocket", "{line}");
             assert_eq!(
                 (&line["status"], &line["path"], &line["aborted"]),
                 (&json!(status), &json!("/ws"), &Value::Null)

@@ -164,6 +164,7 @@ impl Flight {
     pub(super) fn carries(&mut self, up: &Arc<Progress>, down: &Arc<Progress>) {
         self.upload = Some(Arc::clone(up));
         self.download = Some(Arc::clone(down));
+        self.observer.metrics.tunnels.inc();
     }
 
     /// What had begun rightly is ended by us.
@@ -208,6 +209,7 @@ impl Flight {
             method: self.method.as_str(),
             path: facts.uri.path(),
             status,
+            upgrade: self.download.is_some().then_some("websocket"),
             grpc_status: self.grpc_status,
             reason: self.reason.or(self.cut).map(Reason::as_str),
             route: self.observer.metrics.name(self.place),
@@ -240,7 +242,7 @@ impl Flight {
             place: self.place,
             status: self.status,
             grpc_status: self.grpc_status,
-            reason: self.reason,
+            reason: self.reason.or(self.cut),
             aborted: !self.complete,
             identity: facts.identity.take(),
             request_id: facts.request_id.to_str().unwrap_or_default().into(),
@@ -255,6 +257,9 @@ impl Drop for Flight {
         let took = self.started.elapsed();
         let metrics = &self.observer.metrics;
         metrics.in_flight.dec();
+        if self.download.is_some() {
+            metrics.tunnels.dec();
+        }
         let status = self.status.or_else(|| StatusCode::from_u16(CALLER_LEFT).ok()).unwrap_or_default();
         let mut facts = self.facts.take();
         let trace = facts.as_ref().and_then(|facts| facts.trace).filter(|trace| trace.sampled);
