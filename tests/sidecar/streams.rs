@@ -37,9 +37,12 @@ async fn talkative() -> App {
             StreamBody::new(ticks).boxed_unsync()
         };
         let mut answer = Response::new(body);
-        if request.uri().path() != "/items/download" {
-            answer.headers_mut().insert("content-type", HeaderValue::from_static("text/event-stream; charset=utf-8"));
-        }
+        let kind = match request.uri().path() {
+            "/items/download" => return answer,
+            "/items/calls" => "application/grpc+proto",
+            _ => "text/event-stream; charset=utf-8",
+        };
+        answer.headers_mut().insert("content-type", HeaderValue::from_static(kind));
         answer
     })
     .await
@@ -86,6 +89,30 @@ async fn events_end_in_order_when_the_token_expires_and_a_download_does_not() {
         lines.iter().filter(|line| line["status"] == 200).map(|line| line["reason"].clone()).collect();
     assert_eq!(reasons, [json!("expired"), json!("expired"), Value::Null]);
     scene.await_metric("tollgate_streams_cut_total 2").await;
+}
+
+#[tokio::test]
+async fn no_way_of_asking_makes_a_stream_outlive_its_token() {
+    let (issuer, app) = (FakeIssuer::start().await, talkative().await);
+    let scene = scene(&items(app.port(), &issuer)).await;
+    let handshake = ["connection: upgrade", "upgrade: websocket", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=="];
+    for (path, headers) in [
+        // The app takes it for a plain GET, as apps without WebSockets do.
+        ("/items/events", &handshake[..]),
+        // The app is one that looks at no content type.
+        ("/items/calls", &["content-type: application/json"]),
+        ("/items/calls", &[]),
+    ] {
+        let token = short(&issuer, 3);
+        let authorization = format!("authorization: Bearer {token}");
+        let headers = [&[authorization.as_str()], headers].concat();
+        let mut caller = Raw::connect(scene.address()).await;
+        caller.send(request("GET", path, &headers, "")).await;
+        caller.head().await.expect("an answer");
+        while !caller.chunk().await.bytes.is_empty() {
+            assert!(epoch_seconds() < issuer_expiry(&token) + 15, "{path} {:?}", &headers[1..]);
+        }
+    }
 }
 
 fn issuer_expiry(token: &str) -> u64 {

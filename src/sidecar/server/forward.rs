@@ -15,7 +15,7 @@ use super::streams::Held;
 use super::tenure::lapse;
 use super::tunnel::Tunnel;
 use crate::auth::Grant;
-use crate::proxy::{self, Opened, Opening};
+use crate::proxy::{self, Download, Opened, Opening};
 use crate::rejection::Rejection;
 use crate::rescue::{Context, Form};
 
@@ -62,19 +62,25 @@ impl Gate {
         flight.called();
         let mut response = answer.map_err(plain)?;
         proxy::finish(&mut response, request_id);
+        Ok(self.lasting(response, right, form))
+    }
+
+    /// An answer that goes on ends with its right. What kind of answer it is, its own head says, however it was asked for.
+    fn lasting(&self, response: Response<Download>, right: Right, form: Form) -> Response<AnswerBody> {
         let lapse = match right {
             Right::Watched(lapse) => Some(lapse),
             Right::Unwatched(grant) => {
-                grant.filter(|_| is_event_stream(response.headers())).map(|grant| lapse(&self.shared, grant))
+                let goes_on = is_event_stream(response.headers()) || Form::of(response.headers()) == Form::Grpc;
+                grant.filter(|_| goes_on).map(|grant| lapse(&self.shared, grant))
             }
         };
-        Ok(response.map(|body| {
+        response.map(|body| {
             if body.is_end_stream() || (lapse.is_none() && form == Form::Problem) {
                 AnswerBody::App(body)
             } else {
                 AnswerBody::Lasting(Box::new(Lasting::new(body, lapse, form)))
             }
-        }))
+        })
     }
 
     async fn open(
@@ -91,7 +97,7 @@ impl Gate {
         match answer? {
             Opened::No(mut response) => {
                 proxy::finish(&mut response, request_id);
-                Ok(response.map(AnswerBody::App))
+                Ok(self.lasting(response, Right::Unwatched(grant), Form::Problem))
             }
             Opened::Yes(mut response, app) => {
                 proxy::finish(&mut response, request_id);
