@@ -8,10 +8,11 @@ use std::process::Command;
 use tests::kubernetes::repository;
 
 /// The order in which a user would read. The page that removes everything is the last.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "docs/install.md",
     "docs/protect-an-api.md",
     "docs/token-validation.md",
+    "docs/headers-and-paths.md",
     "docs/dpop.md",
     "docs/streaming.md",
     "docs/operations.md",

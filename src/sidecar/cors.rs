@@ -244,8 +244,8 @@ fn check_method(method: &str) -> Result<(), String> {
 }
 
 fn check_name(name: &str) -> Result<(), String> {
-    let known = HeaderName::try_from(name).is_ok_and(|header| header.as_str() == name) && name != "*";
-    if known { Ok(()) } else { Err(format!("has header {name:?}, which is no name in lower case")) }
+    let known = HeaderName::try_from(name).is_ok() && name != "*";
+    if known { Ok(()) } else { Err(format!("has header {name:?}, which is no name of one")) }
 }
 
 fn list<'a>(words: impl Iterator<Item = &'a str>) -> Result<HeaderValue, String> {
@@ -455,11 +455,11 @@ mod tests {
                 max_age_seconds: 0,
             })
         };
-        assert!(with(&["GET", "PROPFIND"], &["x-a"]).is_ok());
+        assert!(with(&["GET", "PROPFIND"], &["x-a", "X-B"]).is_ok());
         for method in ["", "get", "*", "TRACE", "CONNECT", "G T"] {
             assert!(with(&[method], &[]).is_err(), "{method}");
         }
-        for name in ["", "*", "X-A", "x a", "x\r\n"] {
+        for name in ["", "*", "x a", "x\r\n"] {
             assert!(with(&[], &[name]).is_err(), "{name:?}");
         }
     }
