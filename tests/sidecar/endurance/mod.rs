@@ -6,3 +6,4 @@ mod flood;
 mod limits;
 mod outage;
 mod rotation;
+mod slow;
