@@ -79,7 +79,7 @@ fn check(row: &Row, statuses: &[u16], seen: &[Seen]) -> Result<(), String> {
     if let Some(failed) = statuses.iter().find(|status| **status >= 500) {
         return Err(format!("{failed}"));
     }
-    seen.iter().try_for_each(|request| check_open(request))?;
+    seen.iter().try_for_each(check_open)?;
     let own: Vec<&Seen> = seen.iter().filter(|request| request.target != "/docs/next").collect();
     let first = statuses.first().copied();
     let is_refused = own.is_empty() && first.is_none_or(|status| (400..500).contains(&status));
