@@ -39,4 +39,22 @@ mod tests {
         let length = crd_yaml().expect("it serializes").len();
         assert!(length < 200_000, "{length} bytes");
     }
+
+    /// kubectl and Helm read YAML 1.1, where a bare `Off` is false: whoever writes such a word gets a puzzling refusal.
+    #[test]
+    fn no_value_needs_quotes_in_yaml() {
+        let crd = serde_json::to_value(OktaProtectedApi::crd()).expect("it serializes");
+        let mut places = vec![&crd];
+        while let Some(place) = places.pop() {
+            if let Some(words) = place.get("enum").and_then(serde_json::Value::as_array) {
+                let words = words.iter().filter_map(serde_json::Value::as_str).map(str::to_ascii_lowercase);
+                for word in words {
+                    let odd = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"];
+                    assert!(!odd.contains(&&*word), "{word:?} is no text in YAML; find another word");
+                }
+            }
+            places.extend(place.as_object().into_iter().flat_map(|members| members.values()));
+            places.extend(place.as_array().into_iter().flatten());
+        }
+    }
 }

@@ -277,7 +277,7 @@ async fn defaults_stand_in_the_stored_resource() {
         ("/spec/upstream/timeouts", json!({"connect": "1s", "responseHeader": "60s", "idle": "5m"})),
         ("/spec/paths", json!({"encodedSlash": "Reject", "doubleSlash": "Reject", "caseSensitive": false})),
         ("/spec/streams", json!({"atExpiry": "Close", "webSocketToken": "Header"})),
-        ("/spec/cors", json!({"mode": "Off", "credentials": false})),
+        ("/spec/cors", json!({"mode": "Refuse", "credentials": false})),
         ("/spec/limits", json!({})),
     ] {
         assert_eq!(stored.data.pointer(pointer), Some(&default), "{pointer}");

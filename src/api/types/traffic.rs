@@ -119,9 +119,9 @@ pub enum WebSocketToken {
     .message("with the origin * browsers send no credentials: name the origins, or leave credentials out")
     .field_path(".credentials"))]
 pub struct Cors {
-    /// `Off`: scripts of other origins are kept out, for their preflight requests carry no token. `Handle`: preflights are
+    /// `Refuse`: scripts of other origins are kept out, for their preflight requests carry no token. `Handle`: preflights are
     /// answered here, by the settings below, whatever the app says. `PassPreflight`: preflights go to the app, which answers
-    /// for itself. In YAML write "Off" in quotes, for a bare Off is false there.
+    /// for itself.
     #[serde(default)]
     pub mode: CorsMode,
     /// Origins whose scripts may call, as browsers send them, such as https://app.acme.com; a single * for all.
@@ -174,7 +174,7 @@ const ONLY_WITH_HANDLE: &str = "self.mode == 'Handle' || !(has(self.origins) || 
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CorsMode {
     #[default]
-    Off,
+    Refuse,
     Handle,
     PassPreflight,
 }

@@ -238,7 +238,7 @@ fn each_thing_that_would_not_work_is_refused_with_its_field_and_the_fix() {
         ("/upstream/timeouts", json!({"idle": "0s"}), "upstream.timeouts.idle: 0s is too short; at least 1s"),
         ("/tls/secretRef/name", json!("TLS"), "tls.secretRef.name: 'TLS' is not the name of a Secret"),
         ("/streams/maxDuration", Value::Null, "streams.maxDuration: it goes with atExpiry: Keep"),
-        ("/cors/mode", json!("Off"), "cors.mode: the other settings are for mode: Handle"),
+        ("/cors/mode", json!("Refuse"), "cors.mode: the other settings are for mode: Handle"),
         ("/cors/origins", json!([]), "cors.origins: mode: Handle needs them"),
         ("/cors/origins", json!(["*"]), "cors.credentials: with the origin * browsers send no credentials"),
         ("/cors/origins", json!(["*", "https://a.example"]), "cors.origins: * is every origin"),

@@ -96,7 +96,7 @@ pub(super) fn parse_cors(cors: &types::Cors) -> Result<CorsConfig, NotAccepted> 
                 "cors.mode: the other settings are for mode: Handle; set it, or leave them out",
             ));
         }
-        CorsMode::Off => return Ok(CorsConfig::Off),
+        CorsMode::Refuse => return Ok(CorsConfig::Off),
         CorsMode::PassPreflight => return Ok(CorsConfig::PassPreflight),
     }
     check_origins(origins, *credentials)?;
