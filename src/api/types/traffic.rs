@@ -157,7 +157,7 @@ pub struct Cors {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub expose: Vec<String>,
-    /// Whether browsers may send cookies and the like. Tokens need it not.
+    /// Whether browsers may send cookies and the like. Tokens do not need it.
     #[serde(default)]
     pub credentials: bool,
     /// How long a browser may keep the answer to a preflight, such as 10m, which it is when left out; in whole seconds. At
