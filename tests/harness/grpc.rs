@@ -86,6 +86,15 @@ impl StreamingService<Bytes> for Service {
                     let message = Bytes::from(vec![b'x'; 1 << 20]);
                     Box::pin(futures::stream::iter(std::iter::repeat_n(Ok(message), count)))
                 }
+                // Listens in a task of its own, which counts when its caller has no more to say or is cut off.
+                "Listen" => {
+                    tokio::spawn(async move {
+                        while let Ok(Some(_)) = messages.message().await {}
+                        drop(counts);
+                    });
+                    let first = futures::stream::once(async { Ok(Bytes::from("first")) });
+                    return Ok(Response::new(Box::pin(first.chain(futures::stream::pending())) as Messages));
+                }
                 // How many bytes came.
                 "Sum" => {
                     let mut sum = 0;

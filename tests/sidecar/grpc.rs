@@ -182,3 +182,26 @@ async fn a_stream_ends_with_unauthenticated_when_its_token_expires() {
     let status = tokio::time::timeout(PATIENCE, status).await.expect("in time").expect_err("the end");
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
 }
+
+#[tokio::test]
+async fn a_stream_whose_token_expires_ends_for_the_app_too_however_much_the_caller_goes_on() {
+    let (issuer, (app, ended)) = (FakeIssuer::start().await, service().await);
+    let config = config(app.port(), &issuer);
+    let scene = Scene::with(&config, |options| options.limits.stream_look = Duration::from_millis(200)).await;
+    let scene = scene.into_ready().await;
+    let mut caller = Caller::of(&scene, &issuer.token().claim("exp", json!(epoch_seconds() + 3)).signed()).await;
+    let (mut say, said) = futures::channel::mpsc::channel::<Bytes>(1);
+    let request = caller.request(said);
+    let path = PathAndQuery::from_static("/test.Service/Listen");
+    let mut stream = caller.ready().await.streaming(request, path, Plain).await.expect("an answer").into_inner();
+    assert_eq!(stream.message().await.expect("no error").expect("a message"), "first");
+    say.try_send("before".into()).expect("somebody listens");
+    assert_eq!(ended.load(Ordering::SeqCst), 0, "the app listens");
+    let status = tokio::time::timeout(PATIENCE, stream.message()).await.expect("in time").expect_err("the end");
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    eventually("the app is cut off, though the caller is not done", PATIENCE, || async {
+        let _ = say.clone().try_send("after".into());
+        if ended.load(Ordering::SeqCst) == 1 { Ok(()) } else { Err("the app still listens") }
+    })
+    .await;
+}

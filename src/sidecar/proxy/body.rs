@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -41,6 +42,8 @@ pub(crate) enum UploadError {
     Caller(#[from] hyper::Error),
     #[error("the request's body is longer than the policy allows")]
     TooLong,
+    #[error("the answer ended before the request")]
+    Pointless,
 }
 
 /// How far an upload has come; shared with whoever waits for the answer.
@@ -52,6 +55,10 @@ pub(crate) struct Progress {
     waits_for_caller: AtomicBool,
     over: AtomicBool,
     too_long: AtomicBool,
+    /// Nobody reads the answer any more.
+    pointless: AtomicBool,
+    /// Of whoever waits for more from the caller.
+    waker: AtomicWaker,
     bytes: AtomicU64,
 }
 
@@ -103,6 +110,8 @@ impl Progress {
             waits_for_caller: AtomicBool::new(false),
             over: AtomicBool::new(false),
             too_long: AtomicBool::new(false),
+            pointless: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
             bytes: AtomicU64::new(0),
         }
     }
@@ -127,6 +136,13 @@ impl Progress {
         self.too_long.load(Ordering::Relaxed)
     }
 
+    /// Ends the upload where it is. Over HTTP/2 it would otherwise go on for as long as the caller likes: the two directions
+    /// of a stream end apart (RFC 9113 section 8.1).
+    fn end(&self) {
+        self.pointless.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
     /// Bytes from the caller so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -146,6 +162,10 @@ impl Body for Upload {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let Self::Streaming { body, progress, rules } = self.get_mut() else { return Poll::Ready(None) };
+        progress.waker.register(cx.waker());
+        if progress.pointless.load(Ordering::Acquire) {
+            return Poll::Ready(Some(Err(UploadError::Pointless)));
+        }
         let polled = Pin::new(&mut *body).poll_frame(cx);
         progress.waits_for_caller.store(polled.is_pending(), Ordering::Relaxed);
         let frame = ready!(polled);
@@ -239,10 +259,12 @@ impl Body for Download {
 }
 
 impl Drop for Download {
-    /// A body without a byte is never asked for.
+    /// A body without a byte is never asked for; one that is given up takes the rest of its request with it.
     fn drop(&mut self) {
         if self.body.is_end_stream() {
             self.release();
+        } else if let Some(upload) = &self.idle.upload {
+            upload.end();
         }
     }
 }

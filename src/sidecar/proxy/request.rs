@@ -92,11 +92,11 @@ fn for_http1(parts: &mut Parts, body: &Upload) {
     }
 }
 
-/// A second copy of a request that means the same when it is sent twice and has no body (RFC 9110 section 9.2.2).
+/// A second copy of a request that asks for no change and has no body (RFC 9110 section 9.2.1): an app may have acted on the
+/// first before it hung up, and a DELETE that was done answers 404 the second time.
 pub(super) fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
-    let idempotent =
-        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
-    if !idempotent || !matches!(request.body(), Upload::Empty) {
+    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if !is_safe || !matches!(request.body(), Upload::Empty) {
         return None;
     }
     let mut spare = Request::new(Upload::Empty);

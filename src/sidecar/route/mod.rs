@@ -237,12 +237,13 @@ impl RouteTable {
 
 impl Verdict {
     /// What a preflight needs, where this is what the request that it announces needs: no token, for none can be in it.
-    /// What is nobody's stays so.
+    /// What is nobody's stays so, be it the request or, `as_sent`, `OPTIONS` itself.
     #[must_use]
-    pub fn of_preflight(self) -> Self {
-        match self.requirement {
-            Requirement::Impossible => self,
-            Requirement::Nothing | Requirement::Token => Self::start(Requirement::Nothing, self.route),
+    pub fn of_preflight(self, as_sent: Self) -> Self {
+        match (self.requirement, as_sent.requirement) {
+            (Requirement::Impossible, _) => self,
+            (_, Requirement::Impossible) => as_sent,
+            (Requirement::Nothing | Requirement::Token, _) => Self::start(Requirement::Nothing, self.route),
         }
     }
 

@@ -10,7 +10,7 @@ use hyper::body::{Body, Incoming};
 use super::Gate;
 use super::flight::{AnswerBody, Flight};
 use super::head::Refusal;
-use super::lasting::{Lasting, is_event_stream};
+use super::lasting::{self, Lasting};
 use super::streams::Held;
 use super::tenure::lapse;
 use super::tunnel::Tunnel;
@@ -52,8 +52,9 @@ impl Gate {
                 let mut lapse = lapse(&self.shared, grant);
                 let answer = tokio::select! {
                     biased;
-                    answer = self.proxy.send(outgoing) => answer,
+                    // First: what has no time left is not sent.
                     reason = lapse.as_mut() => Err(Rejection::new(reason, "The token's time ended before the answer.")),
+                    answer = self.proxy.send(outgoing) => answer,
                 };
                 (answer, Right::Watched(lapse))
             }
@@ -70,7 +71,7 @@ impl Gate {
         let lapse = match right {
             Right::Watched(lapse) => Some(lapse),
             Right::Unwatched(grant) => {
-                let goes_on = is_event_stream(response.headers()) || Form::of(response.headers()) == Form::Grpc;
+                let goes_on = lasting::goes_on(response.headers()) || Form::of(response.headers()) == Form::Grpc;
                 grant.filter(|_| goes_on).map(|grant| lapse(&self.shared, grant))
             }
         };

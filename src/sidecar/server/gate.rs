@@ -134,7 +134,7 @@ impl Gate {
         let routes = &self.shared.policy.routes;
         let verdict = match &preflight {
             None => routes.judge(&path, &parts.method),
-            Some(announced) => routes.judge(&path, &announced.method).of_preflight(),
+            Some(announced) => routes.judge(&path, &announced.method).of_preflight(routes.judge(&path, &parts.method)),
         };
         flight.place = Place::Route(verdict.route);
         let may_be_subprotocol =

@@ -80,12 +80,18 @@ impl Body for Lasting {
     }
 }
 
-/// Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
-pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    const EVENT_STREAM: &[u8] = b"text/event-stream";
+/// Answers that may go on for ever and whose end is the end of the body: server-sent events
+/// (https://html.spec.whatwg.org/multipage/server-sent-events.html), and gRPC as browsers have it (gRPC-Web, Connect).
+pub(super) fn goes_on(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return false };
-    let (kind, rest) = content_type.as_bytes().split_at(content_type.len().min(EVENT_STREAM.len()));
-    kind.eq_ignore_ascii_case(EVENT_STREAM) && matches!(rest.first(), None | Some(b';' | b' '))
+    let begins = |kind: &[u8], with: &[u8]| {
+        let (front, rest) = content_type.as_bytes().split_at(content_type.len().min(kind.len()));
+        front.eq_ignore_ascii_case(kind) && rest.first().is_none_or(|next| with.contains(next))
+    };
+    begins(b"text/event-stream", b"; ")
+        || begins(b"application/grpc-web", b"+-; ")
+        || begins(b"application/connect+proto", b"; ")
+        || begins(b"application/connect+json", b"; ")
 }
 
 #[cfg(test)]
@@ -95,19 +101,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_told_by_their_content_type() {
+    fn what_goes_on_is_told_by_its_content_type() {
         for (content_type, expected) in [
             ("text/event-stream", true),
             ("Text/Event-Stream; charset=utf-8", true),
             ("text/event-stream ;charset=utf-8", true),
+            ("application/grpc-web", true),
+            ("application/grpc-web+proto", true),
+            ("application/grpc-web-text", true),
+            ("application/connect+json", true),
+            ("application/connect+proto; charset=utf-8", true),
+            ("application/grpc-webs", false),
+            ("application/connect", false),
+            ("application/json", false),
             ("text/event-streams", false),
             ("text/event", false),
             ("text/plain; text/event-stream", false),
             ("", false),
         ] {
             let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-            assert_eq!(is_event_stream(&headers), expected, "{content_type}");
+            assert_eq!(goes_on(&headers), expected, "{content_type}");
         }
-        assert!(!is_event_stream(&HeaderMap::new()));
+        assert!(!goes_on(&HeaderMap::new()));
     }
 }
