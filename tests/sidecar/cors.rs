@@ -26,6 +26,10 @@ async fn scene(app: &Upstream, issuer: &FakeIssuer, cors: Value) -> Scene {
     let mut config = items(app.port(), issuer);
     config["cors"] = cors;
     config["externalUrls"] = json!(["https://api.test"]);
+    let routes = config["routes"].as_array_mut().expect("routes are a list");
+    for (methods, access, name) in [("OPTIONS", "Denied", "no-options"), ("GET", "Public", "closed")] {
+        routes.push(json!({"name": name, "path": {"prefix": "/closed"}, "methods": [methods], "access": access}));
+    }
     Scene::ready(&config).await
 }
 
@@ -116,8 +120,10 @@ async fn preflights_are_passed_to_the_app_with_nothing_to_gain_by_them() {
         assert!(!seen.as_str().contains("tollgate"), "no identity: {}", seen.as_str());
         assert_eq!((seen.header("authorization"), seen.header("cookie")), (None, None));
     }
-    let head = options(&scene, "/internal", &[APP, ASKS]).await;
-    assert_eq!(head.status(), 403, "nobody's");
+    for target in ["/internal", "/closed"] {
+        let head = options(&scene, target, &[APP, ASKS]).await;
+        assert_eq!(head.status(), 403, "nobody's, or nobody's by OPTIONS: {target}");
+    }
     assert_eq!(app.arrived().len(), 4);
 }
 
