@@ -8,13 +8,15 @@ use std::process::Command;
 use tests::kubernetes::repository;
 
 /// The order in which a user would read. The page that removes everything is the last.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 13] = [
     "docs/install.md",
     "docs/protect-an-api.md",
     "docs/token-validation.md",
     "docs/headers-and-paths.md",
     "docs/dpop.md",
     "docs/streaming.md",
+    "docs/tls.md",
+    "docs/observability.md",
     "docs/operations.md",
     "docs/reasons.md",
     "docs/security.md",
