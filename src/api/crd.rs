@@ -72,8 +72,8 @@ mod tests {
         let crd = serde_json::to_value(OktaProtectedApi::crd()).expect("it serializes");
         let mut places = vec![&crd];
         while let Some(place) = places.pop() {
-            if let Some(words) = place.get("enum").and_then(serde_json::Value::as_array) {
-                let words = words.iter().filter_map(serde_json::Value::as_str).map(str::to_ascii_lowercase);
+            if let Some(words) = place.get("enum").and_then(Value::as_array) {
+                let words = words.iter().filter_map(Value::as_str).map(str::to_ascii_lowercase);
                 for word in words {
                     let odd = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"];
                     assert!(!odd.contains(&&*word), "{word:?} is no text in YAML; find another word");
