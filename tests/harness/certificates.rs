@@ -1,4 +1,5 @@
-//! Certificates of servers and callers, and callers that show them. It decides nothing.
+//! A private CA, the certificates of servers and callers, and both ends of a connection that show them. It decides
+//! nothing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,11 +10,11 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Whose certificates are trusted.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -43,6 +44,14 @@ impl Authority {
     #[must_use]
     pub fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    /// Writes its certificate to a file.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn write(&self, file: &Path) {
+        std::fs::write(file, self.pem()).expect("a file");
     }
 
     /// A server's certificate for this name.
@@ -98,6 +107,18 @@ impl Pair {
         }
     }
 
+    /// A server that shows it and agrees to speak one of `protocols` (ALPN).
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
+        let builder = ServerConfig::builder().with_no_client_auth();
+        let mut config = builder.with_single_cert(vec![self.certificate.clone()], self.key()).expect("a pair");
+        config.alpn_protocols = alpn(protocols);
+        TlsAcceptor::from(Arc::new(config))
+    }
+
     /// `x5t#S256` (RFC 8705 section 3.1).
     #[must_use]
     pub fn thumbprint(&self) -> String {
@@ -109,6 +130,10 @@ impl Pair {
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.certificate
+    }
+
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()))
     }
 }
 
@@ -123,20 +148,21 @@ pub async fn connect(
     address: SocketAddr,
     trusted: &Authority,
     shown: Option<&Pair>,
-    alpn: &[&str],
+    protocols: &[&str],
 ) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.0.der().clone()).expect("a CA");
     let builder = ClientConfig::builder().with_root_certificates(roots);
     let mut config = match shown {
-        Some(pair) => {
-            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.key.serialize_der()));
-            builder.with_client_auth_cert(vec![pair.certificate.clone()], key).expect("a pair")
-        }
+        Some(pair) => builder.with_client_auth_cert(vec![pair.certificate.clone()], pair.key()).expect("a pair"),
         None => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config.alpn_protocols = alpn(protocols);
     let stream = TcpStream::connect(address).await.expect("a listener");
     let name = ServerName::try_from("localhost").expect("a name");
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+fn alpn(protocols: &[&str]) -> Vec<Vec<u8>> {
+    protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect()
 }

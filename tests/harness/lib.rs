@@ -18,7 +18,6 @@ pub mod mint;
 pub mod proof;
 pub mod raw;
 pub mod swagger_ui;
-pub mod tls;
 pub mod upstream;
 pub mod wait;
 pub mod websocket;

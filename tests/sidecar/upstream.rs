@@ -10,8 +10,8 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::{Value, json};
 use tests::app::{AnyBody, App, Protocol, body};
+use tests::certificates::Authority;
 use tests::raw::Raw;
-use tests::tls::Authority;
 use tests::upstream::{Upstream, ok};
 use tests::wait::eventually;
 use tokio::sync::Semaphore;
@@ -214,7 +214,7 @@ async fn tls_to_the_app_is_spoken_with_either_protocol() {
     for (protocol, alpn, version) in
         [(Protocol::Http1, "http/1.1", "GET /x HTTP/1.1"), (Protocol::Http2, "h2", "GET https://api.test/x HTTP/2.0")]
     {
-        let app = echo(protocol, Some(ca.server("app.internal", &[alpn]))).await;
+        let app = echo(protocol, Some(ca.server("app.internal").acceptor(&[alpn]))).await;
         let config = if protocol == Protocol::Http1 { public(app.port()) } else { over_http2(app.port()) };
         let scene = Scene::start(&with_tls(config, "app.internal", &ca_file)).await;
         for _ in 0..3 {
@@ -233,10 +233,10 @@ async fn an_app_that_cannot_prove_its_name_gets_nothing() {
     let ca_file = folder.path().join("ca.crt");
     ca.write(&ca_file);
     let cases = [
-        ("a strange CA", Protocol::Http1, Some(strangers.server("app.internal", &[])), Some("app.internal")),
-        ("another name", Protocol::Http1, Some(ca.server("other.internal", &[])), Some("app.internal")),
+        ("a strange CA", Protocol::Http1, Some(strangers.server("app.internal").acceptor(&[])), Some("app.internal")),
+        ("another name", Protocol::Http1, Some(ca.server("other.internal").acceptor(&[])), Some("app.internal")),
         ("no TLS", Protocol::Http1, None, Some("app.internal")),
-        ("no HTTP/2 by ALPN", Protocol::Http2, Some(ca.server("app.internal", &[])), Some("app.internal")),
+        ("no HTTP/2 by ALPN", Protocol::Http2, Some(ca.server("app.internal").acceptor(&[])), Some("app.internal")),
     ];
     for (what, protocol, tls, name) in cases {
         let app = echo(protocol, tls).await;
@@ -263,7 +263,7 @@ async fn a_new_ca_is_taken_without_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let ca_file = folder.path().join("ca.crt");
     old.write(&ca_file);
-    let app = echo(Protocol::Http1, Some(new.server("app.internal", &[]))).await;
+    let app = echo(Protocol::Http1, Some(new.server("app.internal").acceptor(&[]))).await;
     let scene = Scene::start(&with_tls(public(app.port()), "app.internal", &ca_file)).await;
     assert_eq!(scene.get("/", &[]).await.0.status(), 502);
     new.write(&ca_file);

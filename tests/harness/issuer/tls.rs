@@ -3,7 +3,7 @@
 
 use tokio_rustls::TlsAcceptor;
 
-use crate::tls::Authority;
+use crate::certificates::Authority;
 
 /// A private CA, its server certificate, and two that must not be accepted.
 pub(super) struct Certificates {
@@ -17,9 +17,9 @@ impl Certificates {
     pub(super) fn issue() -> Self {
         let (ca, strangers) = (Authority::new("Test CA"), Authority::new("Strange CA"));
         Self {
-            good: ca.server("127.0.0.1", &[]),
-            strange: strangers.server("127.0.0.1", &[]),
-            other_name: ca.server("elsewhere.example", &[]),
+            good: ca.server("127.0.0.1").acceptor(&[]),
+            strange: strangers.server("127.0.0.1").acceptor(&[]),
+            other_name: ca.server("elsewhere.example").acceptor(&[]),
             ca_pem: ca.pem(),
         }
     }
