@@ -19,6 +19,8 @@ pub struct Identity {
     pub issuer: Arc<str>,
     /// `exp`, seconds since the epoch.
     pub expires_at: u64,
+    /// Until then its issuer's clock skew lets it pass: the end of all that goes on by it.
+    pub accepted_until: u64,
     /// What alone makes a caller one who may use the token.
     pub bound_to: Option<Binding>,
     /// What the token, or the answer that spoke for it, says in full; kept only where the policy has a rule on claims.
@@ -43,12 +45,14 @@ impl Identity {
         !scope.is_empty() && held.split(|byte| *byte == b' ').any(|word| word == scope.as_bytes())
     }
 
-    /// Without the scopes that `other` lacks.
+    /// Without the scopes that `other` lacks, and for no longer.
     #[must_use]
-    pub fn within_scopes_of(mut self, other: &Self) -> Self {
+    pub fn within(mut self, other: &Self) -> Self {
         let held = self.headers.scopes.as_ref().and_then(|scopes| scopes.to_str().ok()).unwrap_or_default();
         let both: Vec<&str> = held.split(' ').filter(|scope| other.has_scope(scope)).collect();
         self.headers.scopes = HeaderValue::try_from(both.join(" ")).ok().filter(|scopes| !scopes.is_empty());
+        self.expires_at = self.expires_at.min(other.expires_at);
+        self.accepted_until = self.accepted_until.min(other.accepted_until);
         self
     }
 }
@@ -108,7 +112,15 @@ impl Identity {
         let issuer = HeaderValue::from_static("https://acme.okta.test/oauth2/default");
         let headers =
             IdentityHeaders { subject: None, client_id: None, scopes: None, issuer, claims: WrittenClaims::default() };
-        Self { issuer: "okta".into(), expires_at: 0, bound_to: None, claims: None, headers, unasked: false }
+        Self {
+            issuer: "okta".into(),
+            expires_at: 0,
+            accepted_until: 0,
+            bound_to: None,
+            claims: None,
+            headers,
+            unasked: false,
+        }
     }
 
     /// With these scopes.
@@ -153,13 +165,13 @@ mod tests {
     fn what_two_say_are_the_scopes_that_both_say() {
         let both = |own: &[&str], other: &[&str]| {
             let own = Identity::blank().with_scopes(own);
-            own.within_scopes_of(&Identity::blank().with_scopes(other)).headers.scopes
+            own.within(&Identity::blank().with_scopes(other)).headers.scopes
         };
         assert_eq!(both(&["a", "b", "c"], &["c", "b", "d"]).unwrap(), "b c");
         assert_eq!(both(&["a"], &["a"]).unwrap(), "a");
         assert_eq!(both(&["a"], &["b"]), None);
         let nothing = Identity::blank();
-        assert_eq!(nothing.clone().within_scopes_of(&Identity::blank().with_scopes(&["a"])).headers.scopes, None);
-        assert_eq!(Identity::blank().with_scopes(&["a"]).within_scopes_of(&nothing).headers.scopes, None);
+        assert_eq!(nothing.clone().within(&Identity::blank().with_scopes(&["a"])).headers.scopes, None);
+        assert_eq!(Identity::blank().with_scopes(&["a"]).within(&nothing).headers.scopes, None);
     }
 }

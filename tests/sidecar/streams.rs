@@ -92,6 +92,25 @@ async fn events_end_in_order_when_the_token_expires_and_a_download_does_not() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_when_its_token_stops_being_accepted_and_not_before() {
+    let (issuer, app) = (FakeIssuer::start().await, talkative().await);
+    let mut config = items(app.port(), &issuer);
+    config["issuers"][0]["clockSkewSeconds"] = json!(4);
+    let scene = scene(&config).await;
+    // It has expired by its own word, and passes because clocks differ.
+    let exp = epoch_seconds() - 1;
+    let token = issuer.token().claim("exp", json!(exp)).signed();
+    let authorization = format!("authorization: Bearer {token}");
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send(request("GET", "/items/events", &[&authorization], "")).await;
+    assert_eq!(caller.head().await.expect("an answer").status(), 200);
+    while !caller.chunk().await.bytes.is_empty() {}
+    assert!(epoch_seconds() >= exp + 4, "cut {} seconds after exp", epoch_seconds() - exp);
+    caller.send(request("GET", "/items/events", &[&authorization], "")).await;
+    assert_eq!(caller.head().await.expect("an answer").status(), 401, "both ended at once");
+}
+
+#[tokio::test]
 async fn no_way_of_asking_makes_a_stream_outlive_its_token() {
     let (issuer, app) = (FakeIssuer::start().await, talkative().await);
     let scene = scene(&items(app.port(), &issuer)).await;

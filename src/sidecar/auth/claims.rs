@@ -61,6 +61,7 @@ pub(crate) struct Facts {
     client_id: Option<String>,
     scopes: Scopes,
     expires_at: u64,
+    accepted_until: u64,
     bound_to: Option<Binding>,
     claims: Option<Arc<Object>>,
     written: WrittenClaims,
@@ -232,6 +233,7 @@ impl Claims {
             scopes: self.scopes()?,
             // Whole seconds; a negative or endless time has been refused before.
             expires_at: expires_at as u64,
+            accepted_until: (expires_at + rules.clock_skew.as_secs_f64()) as u64,
             bound_to: self.confirmation()?,
             claims: rules.kept.whole.then(|| Arc::clone(&self.0)),
             written: rules.kept.headers.write(&self.0),
@@ -286,7 +288,7 @@ impl Claims {
 impl Facts {
     /// The identity for requests; refused when a value could not stand in a header unchanged.
     pub(crate) fn into_identity(self, issuer: &Arc<str>, issuer_header: &HeaderValue) -> Judgement<Identity> {
-        let Self { subject, client_id, scopes, expires_at, bound_to, claims, written } = self;
+        let Self { subject, client_id, scopes, expires_at, accepted_until, bound_to, claims, written } = self;
         let words: Vec<&str> = scopes.iter().collect();
         if words.iter().any(|word| word.contains(' ')) {
             return Err(malformed("A scope of the token holds a space."));
@@ -297,7 +299,8 @@ impl Facts {
         let client_id = if same { subject.clone() } else { client_id.as_deref().map(header).transpose()? };
         let scopes = if words.is_empty() { None } else { Some(header(&words.join(" "))?) };
         let headers = IdentityHeaders { subject, client_id, scopes, issuer: issuer_header.clone(), claims: written };
-        Ok(Identity { issuer: Arc::clone(issuer), expires_at, bound_to, claims, headers, unasked: false })
+        let issuer = Arc::clone(issuer);
+        Ok(Identity { issuer, expires_at, accepted_until, bound_to, claims, headers, unasked: false })
     }
 }
 

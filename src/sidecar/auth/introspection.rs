@@ -198,7 +198,7 @@ impl Shared {
             // A token that was good once does not come back to life. Other refusals may be the fault of the issuer's
             // settings, which somebody may be mending.
             Known::Sound { identity, .. } => {
-                let end = expiry(identity).filter(|_| inactive).map(|exp| exp + issuer.clock_skew());
+                let end = accepted_until(identity).filter(|_| inactive);
                 self.refused_sound.insert(*digest, refusal(end.unwrap_or(shortly)));
             }
             Known::Nothing { .. } => self.refused.insert(*digest, refusal(shortly)),
@@ -272,8 +272,8 @@ fn judge(question: &Question, answer: Option<Object>) -> Result<Decision, Reject
                 ));
             }
             ends = expiry(identity).map_or(ends, |exp| exp.min(ends));
-            // Where both have to agree, a scope is one that both name.
-            let both = || Arc::new(Identity::clone(identity).within_scopes_of(&answered));
+            // Where both have to agree, a scope is one that both name, and the end the earlier one.
+            let both = || Arc::new(Identity::clone(identity).within(&answered));
             (if *answer_speaks { Arc::clone(&answered) } else { both() }, Some(Arc::clone(key)))
         }
     };
@@ -281,6 +281,11 @@ fn judge(question: &Question, answer: Option<Object>) -> Result<Decision, Reject
 }
 
 /// `None` for a time beyond what a clock can show.
-pub(super) fn expiry(identity: &Identity) -> Option<SystemTime> {
+fn expiry(identity: &Identity) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(identity.expires_at))
+}
+
+/// The same with the issuer's clock skew.
+pub(super) fn accepted_until(identity: &Identity) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_secs(identity.accepted_until))
 }

@@ -32,7 +32,7 @@ use self::claims::{Kept, Rules};
 use self::credentials::Credentials;
 use self::decision_cache::{Decision, DecisionCache};
 use self::dpop::Sent;
-use self::introspection::{Introspector, Known, expiry};
+use self::introspection::{Introspector, Known, accepted_until};
 use self::jwt::{Jws, Shape};
 use crate::claim_headers::ClaimHeaders;
 use crate::identity::{Identity, Thumbprint};
@@ -68,13 +68,13 @@ pub struct Grant {
     digest: TokenDigest,
     /// The key that verified it; none where the issuer alone judged.
     key: Option<Arc<Key>>,
-    /// `exp`, seconds since the epoch.
-    pub expires_at: u64,
+    /// When the token stops being accepted, its issuer's clock skew counted in; seconds since the epoch.
+    pub accepted_until: u64,
 }
 
 impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant").field("expires_at", &self.expires_at).finish_non_exhaustive()
+        f.debug_struct("Grant").field("accepted_until", &self.accepted_until).finish_non_exhaustive()
     }
 }
 
@@ -161,7 +161,7 @@ impl Authenticator {
         // A remembered verdict says nothing about who sends the token this time.
         certificate::check(identity.bound_to, presented.certificate)?;
         let dpop_nonce = self.dpop.check(&identity, &Sent { scheme, token: digest, presented, now })?;
-        let grant = Grant { digest, key, expires_at: identity.expires_at };
+        let grant = Grant { digest, key, accepted_until: identity.accepted_until };
         Ok(Admission { identity, dpop_nonce, grant })
     }
 
@@ -218,7 +218,7 @@ impl Authenticator {
         match issuer.mode() {
             ValidationMode::Local => {
                 let Sound { identity, key } = check_locally(issuer, asked, jws).await?;
-                let fresh_until = expiry(&identity).map_or(asked.now, |exp| exp + issuer.clock_skew());
+                let fresh_until = accepted_until(&identity).unwrap_or(asked.now);
                 let decision = Decision::new(Arc::clone(&identity), Some(key), fresh_until);
                 self.decisions.remember(asked.digest, decision, asked.now);
                 Ok(identity)

@@ -1,5 +1,5 @@
-//! How long an exchange that goes on may go on: until its token expires, where the policy says so, and no longer than the
-//! token is good as far as we know. It asks nobody, and what it looks at costs nothing.
+//! How long an exchange that goes on may go on: until its token is no longer accepted for its age, where the policy says
+//! so, and no longer than the token is good as far as we know. It asks nobody, and what it looks at costs nothing.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) fn lapse(shared: &Arc<Shared>, grant: Grant) -> Lapse {
         let look = shared.limits.stream_look;
         loop {
             let left =
-                left(shared.policy.config.streams.at_expiry, grant.expires_at, begun.elapsed(), SystemTime::now());
+                left(shared.policy.config.streams.at_expiry, grant.accepted_until, begun.elapsed(), SystemTime::now());
             if left.is_zero() {
                 return Reason::Expired;
             }
@@ -36,10 +36,10 @@ pub(super) fn lapse(shared: &Arc<Shared>, grant: Grant) -> Lapse {
 }
 
 /// What is left of an exchange that has lasted so long.
-fn left(at_expiry: AtExpiry, expires_at: u64, lasted: Duration, now: SystemTime) -> Duration {
+fn left(at_expiry: AtExpiry, accepted_until: u64, lasted: Duration, now: SystemTime) -> Duration {
     match at_expiry {
         AtExpiry::Close => {
-            let end = UNIX_EPOCH.checked_add(Duration::from_secs(expires_at));
+            let end = UNIX_EPOCH.checked_add(Duration::from_secs(accepted_until));
             // A time beyond what a clock can show never comes.
             end.map_or(Duration::MAX, |end| end.duration_since(now).unwrap_or_default())
         }
@@ -52,11 +52,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_lasts_until_its_token_expires_or_for_its_longest_time() {
+    fn a_stream_lasts_as_long_as_its_token_is_accepted_or_for_its_longest_time() {
         let (now, second) = (UNIX_EPOCH + Duration::from_secs(100), Duration::from_secs(1));
-        for (expires_at, expected) in [(101, second), (100, Duration::ZERO), (99, Duration::ZERO), (0, Duration::ZERO)]
-        {
-            assert_eq!(left(AtExpiry::Close, expires_at, second, now), expected, "{expires_at}");
+        for (until, expected) in [(101, second), (100, Duration::ZERO), (99, Duration::ZERO), (0, Duration::ZERO)] {
+            assert_eq!(left(AtExpiry::Close, until, second, now), expected, "{until}");
         }
         assert_eq!(left(AtExpiry::Close, u64::MAX, second, now), Duration::MAX);
         let keep = AtExpiry::Keep { max_duration_millis: 3_000 };

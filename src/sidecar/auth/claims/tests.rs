@@ -64,6 +64,7 @@ fn oktas_claims_become_facts() {
             client_id: Some("0oa1".into()),
             scopes: Scopes::new(["items", "items:write"]),
             expires_at: NOW + 3_590,
+            accepted_until: NOW + 3_650,
             bound_to: None,
             claims: None,
             written: WrittenClaims::default(),
