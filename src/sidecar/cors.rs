@@ -49,15 +49,18 @@ enum Origins {
 #[derive(Debug)]
 pub(crate) struct Script {
     origin: Option<HeaderValue>,
-    /// It sends what no browser lets a script send before the app has agreed in a preflight.
+    /// It sends what no browser lets a script send, nor sends by itself, before the app has agreed in a preflight.
     is_let_in: bool,
 }
 
 /// Whose answer it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answers {
-    Ours,
     Apps,
+    /// Ours, in the app's stead.
+    Refusal,
+    /// Of an endpoint of our own, for which no cookie means anything.
+    Own,
 }
 
 /// A question whether a request of this method may come.
@@ -102,7 +105,7 @@ impl Cors {
         if matches!(self, Self::Off) {
             return None;
         }
-        let is_let_in = headers.contains_key(header::AUTHORIZATION) || headers.contains_key("dpop");
+        let is_let_in = headers.get(header::AUTHORIZATION).is_some_and(is_token);
         Some(Script { origin: single(headers, &header::ORIGIN).cloned(), is_let_in })
     }
 
@@ -128,7 +131,7 @@ impl Cors {
                 if let Some(origin) = script.origin.as_ref().filter(|origin| *origin != "null") {
                     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
-                    if script.is_let_in {
+                    if script.is_let_in && answers == Answers::Refusal {
                         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
                     }
                 }
@@ -167,6 +170,7 @@ impl Preflight {
     pub(crate) fn strip(headers: &mut HeaderMap) {
         headers.remove(header::AUTHORIZATION);
         headers.remove(header::COOKIE);
+        headers.remove("dpop");
     }
 }
 
@@ -258,6 +262,12 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderVal
     values.next().filter(|_| values.next().is_none())
 }
 
+/// Passwords (Basic, Digest) are sent by browsers of their own accord, without a preflight; tokens never are.
+fn is_token(authorization: &HeaderValue) -> bool {
+    let scheme = authorization.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"dpop")
+}
+
 /// Caches must not give one origin's answer to another.
 fn vary(headers: &mut HeaderMap) {
     let names = |value: &HeaderValue| {
@@ -277,6 +287,8 @@ fn remove_cors(headers: &mut HeaderMap) {
         header::ACCESS_CONTROL_ALLOW_METHODS,
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         header::ACCESS_CONTROL_MAX_AGE,
+        // https://wicg.github.io/private-network-access/: no policy lets public pages into private networks.
+        HeaderName::from_static("access-control-allow-private-network"),
     ] {
         headers.remove(name);
     }
@@ -357,6 +369,7 @@ mod tests {
             ("access-control-allow-origin", "*"),
             ("access-control-allow-credentials", "true"),
             ("access-control-expose-headers", "x-secret"),
+            ("access-control-allow-private-network", "true"),
             ("vary", "Accept"),
         ];
         let expected = [
@@ -373,10 +386,10 @@ mod tests {
             assert_eq!(marked(&cors, &[("origin", origin)], &lax, Answers::Apps), ["vary: Accept", "vary: Origin"]);
         }
         assert_eq!(marked(&cors, &[], &[("vary", "accept, ORIGIN")], Answers::Apps), ["vary: accept, ORIGIN"]);
-        assert_eq!(marked(&cors, &[("origin", APP), ("origin", APP)], &[], Answers::Ours), ["vary: Origin"]);
+        assert_eq!(marked(&cors, &[("origin", APP), ("origin", APP)], &[], Answers::Refusal), ["vary: Origin"]);
         let everybody = handle(&["*"], false).unwrap();
         assert_eq!(
-            marked(&everybody, &[("origin", "null")], &[], Answers::Ours),
+            marked(&everybody, &[("origin", "null")], &[], Answers::Refusal),
             ["access-control-allow-origin: *", &format!("{EXPOSE}, etag")]
         );
     }
@@ -384,16 +397,33 @@ mod tests {
     #[test]
     fn where_the_app_answers_preflights_our_refusals_are_for_the_one_who_asked() {
         let cors = Cors::new(&CorsConfig::PassPreflight).unwrap();
-        let own = |request: &[(&str, &str)]| marked(&cors, request, &[], Answers::Ours);
+        let refused = |request: &[(&str, &str)]| marked(&cors, request, &[], Answers::Refusal);
         let expected = ["access-control-allow-origin: https://app.example", EXPOSE, "vary: Origin"];
-        assert_eq!(own(&[("origin", APP)]), expected);
-        let proven = own(&[("origin", APP), ("authorization", "Bearer t")]);
-        assert_eq!(proven[0], "access-control-allow-credentials: true");
-        assert_eq!(proven[1..], expected);
-        assert_eq!(own(&[("origin", "null")]), ["vary: Origin"]);
-        assert_eq!(own(&[]), ["vary: Origin"]);
+        assert_eq!(refused(&[("origin", APP)]), expected);
+        for token in ["Bearer t", "bearer t", "DPoP t"] {
+            let answer = refused(&[("origin", APP), ("authorization", token)]);
+            assert_eq!(answer[0], "access-control-allow-credentials: true", "{token}");
+            assert_eq!(answer[1..], expected, "{token}");
+        }
+        assert_eq!(refused(&[("origin", "null"), ("authorization", "Bearer t")]), ["vary: Origin"]);
+        assert_eq!(refused(&[]), ["vary: Origin"]);
         let apps = [("access-control-allow-origin", "*")];
         assert_eq!(marked(&cors, &[("origin", APP)], &apps, Answers::Apps), ["access-control-allow-origin: *"]);
+    }
+
+    #[test]
+    fn an_origin_that_nobody_named_reads_nothing_by_what_a_browser_sends_of_its_own_accord() {
+        let cors = Cors::new(&CorsConfig::PassPreflight).unwrap();
+        let may_bring_cookies = |authorization: &str, answers| {
+            let request = [("origin", "https://evil.example"), ("authorization", authorization), ("cookie", "a=b")];
+            marked(&cors, &request, &[], answers).iter().any(|line| line.contains("credentials"))
+        };
+        for sent_by_itself in ["Basic dXNlcjpwYXNz", "Digest username=a", "Negotiate YII=", "NTLM x", "Bearers t", ""] {
+            assert!(!may_bring_cookies(sent_by_itself, Answers::Refusal), "{sent_by_itself}");
+        }
+        for any in ["Basic dXNlcjpwYXNz", "Bearer t", "DPoP t"] {
+            assert!(!may_bring_cookies(any, Answers::Own), "{any}");
+        }
     }
 
     #[test]
@@ -403,7 +433,7 @@ mod tests {
             let script = cors.script(&headers(&[("origin", origin)])).unwrap();
             let mut response = cors.answer::<()>(|| MethodSet::GET | MethodSet::POST).unwrap();
             assert_eq!(response.status(), 204);
-            cors.mark(response.headers_mut(), &script, Answers::Ours);
+            cors.mark(response.headers_mut(), &script, Answers::Refusal);
             response.headers().clone()
         };
         let granted = answer(APP);

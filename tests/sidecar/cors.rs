@@ -113,12 +113,15 @@ async fn preflights_are_passed_to_the_app_with_nothing_to_gain_by_them() {
     let (app, issuer) = (lax().await, FakeIssuer::start().await);
     let scene = scene(&app, &issuer, json!("passPreflight")).await;
     for target in ["/items", "/items/1", "/other", "/token"] {
-        let head = options(&scene, target, &[APP, ASKS, "authorization: Bearer x", "cookie: a=b"]).await;
+        let credentials = ["authorization: Bearer x", "cookie: a=b", "dpop: x"];
+        let head = options(&scene, target, &[&[APP, ASKS], &credentials[..]].concat()).await;
         assert_eq!((head.status(), head.header("access-control-allow-methods")), (200, Some("APP")), "{target}");
         let seen = app.last().head;
         assert_eq!(seen.start_line(), format!("OPTIONS {target} HTTP/1.1"));
         assert!(!seen.as_str().contains("tollgate"), "no identity: {}", seen.as_str());
-        assert_eq!((seen.header("authorization"), seen.header("cookie")), (None, None));
+        for name in ["authorization", "cookie", "dpop"] {
+            assert_eq!(seen.header(name), None, "{name}");
+        }
     }
     for target in ["/internal", "/closed"] {
         let head = options(&scene, target, &[APP, ASKS]).await;
@@ -143,6 +146,52 @@ async fn scripts_can_read_why_they_were_refused() {
         let (head, _) = scene.get("/.well-known/oauth-protected-resource", &[APP]).await;
         assert_eq!((head.status(), head.header("access-control-allow-origin")), (200, Some("https://app.example")));
     }
+}
+
+#[tokio::test]
+async fn the_sidecars_own_endpoints_never_want_cookies_of_an_origin_that_nobody_named() {
+    let (app, issuer) = (lax().await, FakeIssuer::start().await);
+    issuer.client("0oaCaller", &["s3cret"]);
+    let scene = scene(&app, &issuer, json!("passPreflight")).await;
+    let form = "content-type: application/x-www-form-urlencoded";
+    let evil = "origin: https://evil.example";
+    // Browsers send what they have for Basic of their own accord.
+    for authorization in ["authorization: Basic MG9hQ2FsbGVyOnMzY3JldA==", "authorization: Bearer x", "dpop: x"] {
+        for (method, target, body) in [
+            ("POST", "/token", "grant_type=client_credentials"),
+            ("GET", "/token", ""),
+            ("GET", "/.well-known/oauth-protected-resource", ""),
+            ("POST", "/.well-known/oauth-protected-resource", "x"),
+        ] {
+            let headers = [evil, authorization, form, "cookie: session=1"];
+            let (head, _) = scene.raw(request(method, target, &headers, body)).await;
+            assert_eq!(head.header("access-control-allow-credentials"), None, "{method} {target}: {}", head.as_str());
+            assert_eq!(head.header("vary"), Some("Origin"));
+        }
+    }
+    let basic = "authorization: Basic MG9hQ2FsbGVyOnMzY3JldA==";
+    let (head, _) = scene.raw(request("POST", "/token", &[APP, basic, form], "grant_type=client_credentials")).await;
+    assert_eq!((head.status(), head.header("access-control-allow-origin")), (200, Some("https://app.example")));
+    // Nor is a refusal shown for them, but for a token, which a script sends only where the app has agreed.
+    let (head, _) = scene.get("/items", &[evil, basic]).await;
+    assert_eq!((head.status(), head.header("access-control-allow-credentials")), (401, None));
+    let (head, _) = scene.get("/items", &[APP, "authorization: Bearer x"]).await;
+    assert_eq!((head.status(), head.header("access-control-allow-credentials")), (401, Some("true")));
+}
+
+#[tokio::test]
+async fn nobody_is_let_from_the_public_into_a_private_network() {
+    let app = Upstream::start(|_| {
+        let answer = "HTTP/1.1 200 OK\r\naccess-control-allow-private-network: true\r\ncontent-length: 0\r\n\r\n";
+        Reply::Bytes(answer.into())
+    })
+    .await;
+    let issuer = FakeIssuer::start().await;
+    let scene = scene(&app, &issuer, handled(&["https://app.example"])).await;
+    let head = options(&scene, "/items", &[APP, ASKS, "access-control-request-private-network: true"]).await;
+    assert_eq!((head.status(), head.header("access-control-allow-private-network")), (204, None));
+    let (head, _) = scene.get("/docs", &[APP]).await;
+    assert_eq!((head.status(), head.header("access-control-allow-private-network")), (200, None));
 }
 
 #[tokio::test]

@@ -85,8 +85,12 @@ impl Gate {
             }
         };
         if let Some(script) = &script {
-            let from_app = !matches!(response.body(), AnswerBody::Own(_));
-            cors.mark(response.headers_mut(), script, if from_app { Answers::Apps } else { Answers::Ours });
+            let answers = match (response.body(), flight.place) {
+                (AnswerBody::Own(_), Place::Token | Place::Metadata) => Answers::Own,
+                (AnswerBody::Own(_), _) => Answers::Refusal,
+                _ => Answers::Apps,
+            };
+            cors.mark(response.headers_mut(), script, answers);
         }
         // HTTP/2 says it for the whole connection, by GOAWAY.
         let is_tunnel = matches!(response.body(), AnswerBody::Tunnel(_));
