@@ -32,6 +32,10 @@ const MEANINGFUL: [&str; 19] = [
 const OVERRIDES: [&str; 5] =
     ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
 
+/// CGI hands it to the program as `HTTP_PROXY`, where HTTP clients look for their proxy (CVE-2016-5385). HTTP knows no
+/// such header.
+const HTTPOXY: &str = "proxy";
+
 /// Names that HTTP, browsers, proxies and frameworks give a meaning, beside those above: a claim in one of these would be
 /// taken for something else. The resource's own rule refuses them too.
 const OF_HTTP: [&str; 20] = [
@@ -72,13 +76,16 @@ const FAMILIES: [&str; 10] = [
 ];
 
 /// Of one connection, not of the message (RFC 9110 section 7.6.1). `Expect` ends here too: we say 100 when we begin to
-/// read the body. `Upgrade` is dropped.
+/// read the body. `Upgrade` is dropped. What proxies ask their next client for (sections 11.7.1 to 11.7.3) is not for an
+/// app behind us to ask or to hear; any other `Proxy-*` (such as `Proxy-Status`, RFC 9209) is end to end.
 pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "expect"
             | "http2-settings"
             | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
             | "proxy-authorization"
             | "proxy-connection"
             | "te"
@@ -92,6 +99,7 @@ pub(crate) fn is_untrusted(name: &str) -> bool {
     let resembles_any = |known: &[&str]| known.iter().any(|known| resembles(name, known));
     is_ours(name)
         || OVERRIDES.contains(&name)
+        || name == HTTPOXY
         || (is_odd(name) && (resembles_any(&MEANINGFUL) || resembles_any(&OVERRIDES)))
 }
 
@@ -115,7 +123,7 @@ pub(crate) fn check_claim_header(name: &str) -> Result<(), &'static str> {
     if is_ours(name) {
         return Err("starts with x-tollgate-, which is the sidecar's own");
     }
-    let known = [&MEANINGFUL[..], &OVERRIDES, &OF_HTTP].concat();
+    let known = [&MEANINGFUL[..], &OVERRIDES, &OF_HTTP, &[HTTPOXY]].concat();
     if is_hop_by_hop(name) || known.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family)) {
         return Err("means something else in HTTP");
     }
@@ -160,6 +168,7 @@ mod tests {
             "upgrade",
             "proxy-authorization",
             "proxy-x",
+            "proxy",
             "host",
             "content-length",
             "content-encoding",

@@ -144,7 +144,7 @@ impl Default for UpstreamTimeouts {
 
 /// Headers that mean something to servers and proxies, so that none may be a claim's: those of one connection, of
 /// credentials, of routing and of framing, and those that a reader trusts to come from a proxy.
-pub(crate) const MEANINGFUL_HEADERS: [&str; 39] = [
+pub(crate) const MEANINGFUL_HEADERS: [&str; 40] = [
     "alt-svc",
     "authorization",
     "baggage",
@@ -165,6 +165,7 @@ pub(crate) const MEANINGFUL_HEADERS: [&str; 39] = [
     "origin",
     "pragma",
     "priority",
+    "proxy",
     "range",
     "referer",
     "server",

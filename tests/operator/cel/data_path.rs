@@ -61,6 +61,7 @@ fn claim_header_cases() -> Vec<Case> {
         [
             "Connection",
             "keep-alive",
+            "Proxy",
             "Proxy-Authorization",
             "TE",
             "Trailer",

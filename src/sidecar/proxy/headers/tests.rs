@@ -197,6 +197,30 @@ fn headers_named_by_connection_go_first_and_ours_are_set_after() {
 }
 
 #[test]
+fn of_what_is_called_after_proxies_only_what_is_end_to_end_passes() {
+    for (name, passes) in [
+        ("proxy", false),
+        ("proxy-authorization", false),
+        ("proxy-authenticate", false),
+        ("proxy-authentication-info", false),
+        ("proxy-connection", false),
+        ("proxy-status", true),
+        ("proxy-anything", true),
+        ("proxyuser", true),
+    ] {
+        assert_eq!(forwarded(&[(name, "http://evil.test")], None).contains_key(name), passes, "{name}");
+        let mut answer = HeaderMap::new();
+        answer.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        for_caller(&mut answer, &HeaderValue::from_static("id1"));
+        assert_eq!(answer.contains_key(name), passes || name == "proxy", "{name} in an answer");
+        let mut trailers = HeaderMap::new();
+        trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        for_trailers(&mut trailers, None);
+        assert_eq!(trailers.contains_key(name), passes, "{name} in trailers");
+    }
+}
+
+#[test]
 fn the_chain_of_proxies_is_continued_in_one_line() {
     let headers = forwarded(
         &[
