@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     writes: Family<Write, Counter>,
     polls: Family<Outcome, Counter>,
     key_fetches: Family<Outcome, Counter>,
+    key_sources: Gauge,
     leader: Gauge,
 }
 
@@ -44,6 +45,7 @@ impl Metrics {
         let writes = Family::default();
         let polls = Family::default();
         let key_fetches = Family::default();
+        let key_sources = Gauge::default();
         let leader = Gauge::default();
         registry.register("reconciles", "Looks at a resource, by outcome", reconciles.clone());
         registry.register_with_unit(
@@ -55,8 +57,18 @@ impl Metrics {
         registry.register("writes", "Writes to the API server, by kind and verb", writes.clone());
         registry.register("polls", "Reports asked of sidecars, by outcome", polls.clone());
         registry.register("key_fetches", "Key sets asked of issuers, by outcome", key_fetches.clone());
+        registry.register("key_sources", "Issuers whose keys are held", key_sources.clone());
         registry.register("leader", "1 while this operator is the one that acts", leader.clone());
-        Self { registry: Arc::new(registry), reconciles, reconcile_seconds, writes, polls, key_fetches, leader }
+        Self {
+            registry: Arc::new(registry),
+            reconciles,
+            reconcile_seconds,
+            writes,
+            polls,
+            key_fetches,
+            key_sources,
+            leader,
+        }
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -78,6 +90,10 @@ impl Metrics {
 
     pub(crate) fn fetched_keys(&self, outcome: &'static str) {
         self.key_fetches.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn hold_sources(&self, count: usize) {
+        self.key_sources.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn lead(&self, leads: bool) {

@@ -133,6 +133,58 @@ async fn told(outage: Outage, reason: &str) {
     operator.stop().await;
 }
 
+#[tokio::test]
+async fn keys_stay_while_an_edit_is_not_accepted() {
+    let issuer = FakeIssuer::start().await;
+    let scene = Scene::new("seeds-broken").await;
+    let operator = scene.lenient_operator("operator-0").await;
+    scene.create(&items_of(&scene, &issuer).await).await;
+    let before = await_keys(&scene, "items", &[signing_key().kid]).await;
+    let broken = json!([{"name": "docs", "match": {"path": {"prefix": "/docs"}}, "when": "claims.("}]);
+    scene.edit::<OktaProtectedApi>(json!({"spec": {"routes": broken}})).await;
+    scene.condition("Accepted", "False", "InvalidRule").await;
+    throughout("the keys of what is in force", SOON / 6, || async {
+        let now = seed(&scene, "items").await?;
+        ensure!(now == before, "{now:?}");
+        Ok(())
+    })
+    .await;
+    operator.stop().await;
+}
+
+/// The bound is of the namespace, and it is no obstacle to what the resource names in the end.
+#[tokio::test]
+async fn however_often_a_resource_is_edited_the_operator_holds_few_sources_for_it() {
+    let issuer = FakeIssuer::start().await;
+    let scene = Scene::new("seeds-bound").await;
+    let operator = scene.lenient_operator("operator-0").await;
+    let items = items_of(&scene, &issuer).await;
+    scene.create(&items).await;
+    await_keys(&scene, "items", &[signing_key().kid]).await;
+    for edit in 0..10 {
+        // Nobody listens there.
+        let issuers: Vec<_> = (0..8)
+            .map(|number| {
+                let url = format!("https://127.0.0.1:1/{edit}/{number}");
+                json!({"name": format!("i-{number}"), "url": url, "audiences": ["api://default"], "validation": "Local"})
+            })
+            .collect();
+        scene.edit::<OktaProtectedApi>(json!({"spec": {"issuers": issuers}})).await;
+        let wanted = (8 * (edit + 1) + 1).min(64);
+        eventually(&format!("{wanted} sources after edit {edit}"), SOON, || async {
+            let held = operator.metric("tollgate_operator_key_sources").await;
+            ensure!(held <= 64, "{held} are held");
+            ensure!(held == wanted, "{held}");
+            Ok(())
+        })
+        .await;
+    }
+    issuer.publish(&[other_key().jwk()]);
+    scene.edit::<OktaProtectedApi>(json!({"spec": {"issuers": items.spec.issuers}})).await;
+    await_keys(&scene, "items", &[other_key().kid]).await;
+    operator.stop().await;
+}
+
 /// A tenant names the URL, so it must lead nowhere that only the operator can reach.
 #[tokio::test]
 async fn an_address_of_the_operators_own_node_is_refused() {

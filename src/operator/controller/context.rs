@@ -26,7 +26,6 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) recorder: Recorder,
     pub(crate) polls: Arc<Semaphore>,
-    pub(crate) keys: Arc<Keys>,
 }
 
 /// What lives as long as a term of leadership, for one scope (a namespace, or all).
@@ -36,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) memory: Memory,
     /// Of all scopes.
     pub(crate) census: Arc<Census>,
+    /// Of all scopes.
+    pub(crate) keys: Arc<Keys>,
 }
 
 /// Which resource.
@@ -55,7 +56,6 @@ impl Shared {
             settings: Arc::new(settings),
             metrics,
             polls: Arc::new(Semaphore::new(CONCURRENT_POLLS)),
-            keys: Arc::new(Keys::default()),
         }
     }
 }

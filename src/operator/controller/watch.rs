@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::census::Census;
 use super::context::{Context, Key, Shared};
 use super::error::error_policy;
+use super::keys::Keys;
 use super::memory::Memory;
 use super::stores::{Stores, Watches, named_by_label, watches};
 use super::{Guarded, reconcile};
@@ -44,10 +45,11 @@ pub(crate) async fn run(shared: Shared, stop: Stop) {
     let scopes = shared.settings.scopes();
     let scopes: Vec<_> = scopes.iter().map(|namespace| Scope::of(&shared, namespace.as_deref(), &stop)).collect();
     let census = Arc::new(Census::of(scopes.iter().map(|scope| scope.controller.store()).collect()));
+    let keys = Arc::new(Keys::default());
     let looks = scopes.into_iter().map(|Scope { controller, stores }| {
-        let context =
-            Context { shared: shared.clone(), stores, memory: Memory::default(), census: Arc::clone(&census) };
-        look(controller, Arc::new(context), &stop)
+        let (shared, memory, census, keys) =
+            (shared.clone(), Memory::default(), Arc::clone(&census), Arc::clone(&keys));
+        look(controller, Arc::new(Context { shared, stores, memory, census, keys }), &stop)
     });
     futures::future::join_all(looks).await;
 }
@@ -79,7 +81,9 @@ async fn look(controller: Controller<Guarded>, context: Arc<Context>, stop: &Sto
         .for_each(|outcome| {
             match outcome {
                 Err(ControllerError::ObjectNotFound(gone)) => {
-                    context.memory.forget(&Key { namespace: gone.namespace.unwrap_or_default(), name: gone.name })
+                    let key = Key { namespace: gone.namespace.unwrap_or_default(), name: gone.name };
+                    context.memory.forget(&key);
+                    context.keys.forget(&key);
                 }
                 Err(ControllerError::QueueError(error)) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "a watch failed and is tried again");

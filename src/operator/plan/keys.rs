@@ -1,5 +1,8 @@
 //! Keys ahead of need: which keys a sidecar is given to start with while its issuer cannot be reached, when an issuer is
-//! asked for them again, and what of its answers may be used. It asks nobody.
+//! asked for them again, and what of its answers may be used. Of whom they are held, and who is asked next, `supplies`
+//! decides. It asks nobody.
+
+mod supplies;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,6 +13,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tollgate_api::validated::Issuer;
 use tollgate_contract::{Hints, IssuerHints, KeySource, ProblemCode, SeededKeys};
+
+pub use supplies::{Supplies, Turn};
 
 /// Between two looks at an issuer's keys: Okta rotates them four times a year, and in an emergency the sidecars see it first.
 const INTERVAL: Duration = Duration::from_secs(10 * 60);
@@ -52,18 +57,20 @@ pub struct Source {
 }
 
 impl Source {
-    /// Where the keys of this issuer come from; `ca_bundle` is what its ConfigMap holds.
+    /// Where the keys of this issuer come from; `ca_bundle` is the [`digest`] of what its ConfigMap holds.
     #[must_use]
-    pub fn of(issuer: &Issuer, ca_bundle: Option<&[u8]>) -> Self {
+    pub fn of(issuer: &Issuer, ca_bundle: Option<String>) -> Self {
         Self {
-            named: KeySource {
-                issuer: issuer.url.clone(),
-                jwks: issuer.endpoints.jwks.clone(),
-                ca_bundle: ca_bundle.map(|pem| format!("{:x}", Sha256::digest(pem))),
-            },
+            named: KeySource { issuer: issuer.url.clone(), jwks: issuer.endpoints.jwks.clone(), ca_bundle },
             allow_http: issuer.allow_http,
         }
     }
+}
+
+/// Of a CA bundle: SHA-256 in hexadecimal digits.
+#[must_use]
+pub fn digest(ca_bundle: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(ca_bundle))
 }
 
 /// What one source has brought.
@@ -86,13 +93,24 @@ struct Fetched {
 }
 
 impl Supply {
-    /// Whether the source is to be asked; if so the caller asks, and nobody else until that has ended.
+    /// Whether the source is to be asked.
+    #[must_use]
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| now >= due)
+    }
+
+    /// The same; if so the caller asks, and nobody else until that has ended.
     pub fn begin(&mut self, now: Instant) -> bool {
-        let is_due = self.due.is_none_or(|due| now >= due);
+        let is_due = self.is_due(now);
         if is_due {
             self.due = Some(now + LONGEST_FETCH);
         }
         is_due
+    }
+
+    /// The source was not asked after all.
+    pub fn put_back(&mut self) {
+        self.due = None;
     }
 
     /// A fetch has brought this set at this second of the epoch. Jitter is 0.0 to 1.0.
@@ -274,7 +292,7 @@ mod tests {
     }
 
     fn source() -> Source {
-        Source::of(&issuer(), Some(b"a bundle"))
+        Source::of(&issuer(), Some(digest(b"a bundle")))
     }
 
     fn supply(jwks: &str) -> Supply {
@@ -323,9 +341,9 @@ mod tests {
         let mut given = issuer();
         given.endpoints.jwks = Some("https://keys.acme.com/keys".to_owned());
         let others = [
-            Source::of(&moved, Some(b"a bundle")),
-            Source::of(&given, Some(b"a bundle")),
-            Source::of(&issuer(), Some(b"another bundle")),
+            Source::of(&moved, Some(digest(b"a bundle"))),
+            Source::of(&given, Some(digest(b"a bundle"))),
+            Source::of(&issuer(), Some(digest(b"another bundle"))),
             Source::of(&issuer(), None),
         ];
         for other in others {
@@ -348,7 +366,7 @@ mod tests {
         assert!(!kept(&Source::of(&issuer(), None), HOUR), "it had no bundle then");
         let mut moved = issuer();
         moved.url.push('x');
-        assert!(!kept(&Source::of(&moved, Some(b"a bundle")), HOUR));
+        assert!(!kept(&Source::of(&moved, Some(digest(b"a bundle"))), HOUR));
     }
 
     #[test]

@@ -34,23 +34,28 @@ pub(super) enum FetchError {
     BadTls,
     #[error("{0}")]
     BadResponse(&'static str),
+    #[error("its CA bundle {0}")]
+    Bundle(&'static str),
 }
 
 impl FetchError {
-    /// What is said of it, to people and in metrics.
-    pub(super) fn code(&self) -> ProblemCode {
+    /// What is said of the issuer; `None` when it was not asked.
+    pub(super) fn code(&self) -> Option<ProblemCode> {
         match self {
-            Self::Unreachable(_) | Self::Down(_) => ProblemCode::IssuerUnreachable,
-            Self::BadTls => ProblemCode::IssuerBadTls,
-            Self::BadResponse(_) => ProblemCode::IssuerBadResponse,
+            Self::Unreachable(_) | Self::Down(_) => Some(ProblemCode::IssuerUnreachable),
+            Self::BadTls => Some(ProblemCode::IssuerBadTls),
+            Self::BadResponse(_) => Some(ProblemCode::IssuerBadResponse),
+            Self::Bundle(_) => None,
         }
     }
 
+    /// The same in metrics.
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Unreachable(_) | Self::Down(_) => "unreachable",
             Self::BadTls => "bad_tls",
             Self::BadResponse(_) => "bad_response",
+            Self::Bundle(_) => "no_bundle",
         }
     }
 }
