@@ -60,6 +60,8 @@ pub enum ProblemCode {
     IssuerBadTls,
     /// The issuer answered with something that is not its metadata or keys.
     IssuerBadResponse,
+    /// The pod is ready without ever having loaded this issuer: its tokens are not judged.
+    IssuerNotLoaded,
 }
 
 /// What a sidecar knows of one issuer.

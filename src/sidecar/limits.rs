@@ -30,6 +30,9 @@ pub struct Limits {
     /// How often a stream that goes on is looked at, whether its token is still good: a third of the 30 s within which it
     /// must end.
     pub stream_look: Duration,
+    /// For the first keys of an issuer that is away, in a pod with several: outages that are over by then, such as a restart
+    /// or a failover, cost its callers nothing.
+    pub first_keys: Duration,
     /// A window of the issuers' rate limits.
     pub rate_window: Duration,
     /// Whether the issuers' limits are heeded before they are hit. Only a benchmark against its own issuer may say no: a
@@ -50,6 +53,7 @@ impl Default for Limits {
             token_body: Duration::from_secs(10),
             unread: Duration::from_secs(60),
             stream_look: Duration::from_secs(10),
+            first_keys: Duration::from_secs(60),
             rate_window: Duration::from_secs(60),
             heeds_rate_limits: true,
         }

@@ -150,8 +150,8 @@ impl Sidecar {
         // Whatever fails from here on ends the background work.
         let ends_background = background.clone().drop_guard();
         let dialer = Arc::new(Dialer::new(&policy.config.upstream, options.pod_ip, &background)?);
-        let Limits { rate_window, heeds_rate_limits, .. } = options.limits;
-        let surroundings = Surroundings { hints: options.hints, rate_window, heeds_rate_limits };
+        let Limits { rate_window, heeds_rate_limits, first_keys: patience, .. } = options.limits;
+        let surroundings = Surroundings { hints: options.hints, rate_window, heeds_rate_limits, patience };
         let idp_metrics = IdpMetrics::register(&mut registry);
         let issuers = Issuers::start(&policy.config, surroundings, &idp_metrics, &background)?;
         let dpop = Dpop::new(&policy.config.issuers, &policy.external_urls, options.limits.dpop_proofs);

@@ -1,13 +1,18 @@
 //! Several issuers in one policy: who judges which token, each by its own settings.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
-use tests::issuer::{Endpoint, FakeIssuer, mount_credentials};
-use tests::mint::{epoch_seconds, other_key};
-use tollgate_contract::ValidationMode;
+use serde_json::{Value, json};
+use tests::issuer::{Endpoint, FakeIssuer, Fault, Outage, Wire, mount_credentials};
+use tests::mint::{epoch_seconds, other_key, signing_key};
+use tests::wait::{eventually, throughout};
+use tollgate_contract::{Problem, ProblemCode, ValidationMode};
+use tollgate_sidecar::Limits;
 
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 #[tokio::test]
 async fn opaque_tokens_go_to_the_one_issuer_that_judges_alone() {
@@ -93,4 +98,140 @@ fn activated_elsewhere(world: &World, elsewhere: &FakeIssuer) -> String {
     let text = token.signed();
     elsewhere.answer(&text, token.answer());
     text
+}
+
+const METADATA: [Endpoint; 3] = [Endpoint::Metadata, Endpoint::LegacyMetadata, Endpoint::OpenIdMetadata];
+
+/// Long enough for some attempts at an issuer that is away.
+const MOMENT: Duration = Duration::from_millis(300);
+
+/// Hints with keys of this issuer.
+fn keys_of(name: &str, issuer: &FakeIssuer, age: u64) -> Value {
+    let jwks = json!({"keys": [signing_key().jwk()]}).to_string();
+    let keys = json!({"fetchedAt": epoch_seconds() - age, "jwks": jwks, "source": {"issuer": issuer.url()}});
+    json!({"name": name, "keys": keys})
+}
+
+/// A sidecar that waits so long for `partner`, with these hints.
+async fn with_partner(
+    okta: FakeIssuer,
+    partner: &FakeIssuer,
+    patience: Duration,
+    hints: &[Value],
+) -> (World, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hints.json");
+    std::fs::write(&path, json!({"issuers": hints}).to_string()).expect("a file");
+    let limits = Limits { first_keys: patience, ..Limits::default() };
+    let options = |options: &mut tollgate_sidecar::Options| (options.hints, options.limits) = (path, limits);
+    let world = World::start_as(options, okta, ValidationMode::Local, |config| {
+        let mut second = config.issuers[0].clone();
+        second.name = "partner".into();
+        second.url = partner.url();
+        second.ca_file = Some(partner.ca_file().display().to_string());
+        config.issuers.push(second);
+    })
+    .await;
+    (world, folder)
+}
+
+async fn away() -> FakeIssuer {
+    let issuer = FakeIssuer::start().await;
+    issuer.suffer(Outage::Down);
+    issuer
+}
+
+#[tokio::test]
+async fn a_partner_that_is_away_costs_its_own_callers_503_and_nobody_else_anything() {
+    let (okta, partner) = (FakeIssuer::start().await, away().await);
+    let hints = [keys_of("okta", &okta, 60)];
+    let (world, _folder) = with_partner(okta, &partner, MOMENT, &hints).await;
+    world.await_ready().await;
+    let of_partner = |code| Problem { code, issuer: "partner".to_owned() };
+    world.await_problems(&[of_partner(ProblemCode::IssuerUnreachable), of_partner(ProblemCode::IssuerNotLoaded)]).await;
+    assert_eq!(world.get(&world.issuer.token().signed()).await.status, 200);
+    assert_eq!(world.get(&world.issuer.token().signed_by(other_key())).await.verdict(), (401, "bad_signature"));
+    // More than the fetches that strangers may cause, good and forged.
+    for number in 0..12 {
+        let token = partner.token();
+        let token = if number % 2 == 0 { token.signed() } else { token.signed_by(other_key()) };
+        let answer = world.get(&token).await;
+        assert_eq!(answer.verdict(), (503, "idp_unreachable"), "token {number}");
+        assert!(!answer.header("retry-after").is_empty());
+    }
+    partner.mend();
+    eventually("the partner's tokens are judged", PATIENCE, || async {
+        match world.get(&partner.token().signed()).await.verdict() {
+            (200, _) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert_eq!(world.get(&partner.token().signed_by(other_key())).await.verdict(), (401, "bad_signature"));
+    world.await_problems(&[]).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_is_ready_without_a_partner_stays_ready_whatever_the_partner_says_then() {
+    let (okta, partner) = (FakeIssuer::start().await, away().await);
+    let hints = [keys_of("okta", &okta, 60)];
+    let (world, _folder) = with_partner(okta, &partner, MOMENT, &hints).await;
+    world.await_ready().await;
+    for endpoint in METADATA {
+        partner.fault(endpoint, Fault::Answer(404, "{}".into()));
+    }
+    partner.wire(Wire::Good);
+    throughout("it stays ready", 4 * MOMENT, || async {
+        if world.is_ready().await { Ok(()) } else { Err("it is not") }
+    })
+    .await;
+    assert_eq!(world.get(&partner.token().signed()).await.status, 503);
+}
+
+async fn assert_waits(what: &str, world: &World) {
+    throughout(what, 5 * MOMENT, || async { if world.is_ready().await { Err("it is ready") } else { Ok(()) } }).await;
+}
+
+#[tokio::test]
+async fn a_partner_is_waited_for_unless_it_is_away_for_long_and_unknown_to_an_operator_that_knows_others() {
+    let hints = |okta: &FakeIssuer| [keys_of("okta", okta, 60)];
+    let early = async {
+        let (okta, partner) = (FakeIssuer::start().await, away().await);
+        let hints = hints(&okta);
+        assert_waits("patience", &with_partner(okta, &partner, 100 * MOMENT, &hints).await.0).await;
+    };
+    let untold = async {
+        let partner = away().await;
+        assert_waits("no hints", &with_partner(FakeIssuer::start().await, &partner, MOMENT, &[]).await.0).await;
+    };
+    let told = async {
+        let (okta, partner) = (FakeIssuer::start().await, away().await);
+        // Too old to be used, yet it was reached from elsewhere.
+        let hints = [keys_of("okta", &okta, 60), keys_of("partner", &partner, 25 * 3_600)];
+        assert_waits("the partner's own hints", &with_partner(okta, &partner, MOMENT, &hints).await.0).await;
+    };
+    let wrong = async {
+        let (okta, partner) = (FakeIssuer::start().await, FakeIssuer::start().await);
+        for endpoint in METADATA {
+            partner.fault(endpoint, Fault::Answer(404, "{}".into()));
+        }
+        let hints = hints(&okta);
+        assert_waits("an answer that is no issuer's", &with_partner(okta, &partner, MOMENT, &hints).await.0).await;
+    };
+    let both = async {
+        let (okta, partner) = (away().await, away().await);
+        let hints = [keys_of("okta", &okta, 25 * 3_600)];
+        assert_waits("both are away", &with_partner(okta, &partner, MOMENT, &hints).await.0).await;
+    };
+    tokio::join!(early, untold, told, wrong, both);
+}
+
+#[tokio::test]
+async fn an_only_issuer_is_always_waited_for() {
+    let issuer = Arc::new(away().await);
+    let limits = Limits { first_keys: Duration::ZERO, ..Limits::default() };
+    let world = World::start_within(limits, Arc::clone(&issuer), ValidationMode::Local, |_| {}).await;
+    assert_waits("an only issuer", &world).await;
+    issuer.mend();
+    world.await_ready().await;
 }

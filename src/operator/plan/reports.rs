@@ -85,7 +85,8 @@ impl PolledPod {
             ProblemCode::CredentialsRefused
             | ProblemCode::IssuerUnreachable
             | ProblemCode::IssuerBadTls
-            | ProblemCode::IssuerBadResponse => false,
+            | ProblemCode::IssuerBadResponse
+            | ProblemCode::IssuerNotLoaded => false,
         };
         self.known.report().is_some_and(|report| report.problems.iter().any(lacking))
     }

@@ -22,6 +22,8 @@ struct State {
     client_refused: bool,
     /// When the issuer last gave a good answer.
     answered_at: Option<Instant>,
+    /// Since when every attempt to load metadata and keys has met an outage.
+    away_since: Option<Instant>,
 }
 
 impl Health {
@@ -32,6 +34,10 @@ impl Health {
             if outcome.is_ok() && state.questions.is_none() {
                 state.answered_at = Some(now);
             }
+            state.away_since = match outcome {
+                Err(error) if error.is_outage() => state.away_since.or(Some(now)),
+                Ok(()) | Err(_) => None,
+            };
             note(&mut state.keys, outcome);
         });
     }
@@ -59,6 +65,11 @@ impl Health {
     /// When the issuer last gave a good answer: to a question about a token, or with keys while no question failed.
     pub(super) fn answered_at(&self) -> Option<Instant> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).answered_at
+    }
+
+    /// Since when it has been away as far as metadata and keys go; `None` when the last attempt met no outage.
+    pub(super) fn away_since(&self) -> Option<Instant> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).away_since
     }
 
     pub(super) fn problems(&self) -> Vec<ProblemCode> {
@@ -108,6 +119,25 @@ mod tests {
         assert_eq!(health.problems(), [ProblemCode::IssuerUnreachable, ProblemCode::CredentialsRefused]);
         health.record_question(Ok(()), now);
         assert!(health.problems().is_empty());
+    }
+
+    #[test]
+    fn an_issuer_is_away_from_its_first_outage_until_anything_else_comes_of_an_attempt() {
+        let (health, start) = (Health::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(health.away_since(), None);
+        for second in 1..4 {
+            health.record_keys(Err(&IdpError::Unreachable), at(second));
+            assert_eq!(health.away_since(), Some(at(1)));
+        }
+        for other in [IdpError::BadResponse("no metadata"), IdpError::CaBundleMissing, IdpError::Busy] {
+            health.record_keys(Err(&IdpError::Down(500)), at(5));
+            health.record_keys(Err(&other), at(6));
+            assert_eq!(health.away_since(), None, "{other}");
+        }
+        health.record_keys(Err(&IdpError::BadTls), at(7));
+        health.record_keys(Ok(()), at(8));
+        assert_eq!(health.away_since(), None);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use super::line::{Endpoint, Line, Turn};
 use super::own_client::OwnClient;
 use super::pace::{LONGEST_LIFE, SHORTEST_LIFE};
 use super::reach::Reach;
+use super::readiness::Outlook;
 use super::{IdpError, IdpMetrics, IssuedTokens, KeyCache, KeySet, Reply, Standing, StartError};
 use super::{hints, introspection, okta};
 use crate::jose::{Algorithm, Object};
@@ -57,6 +58,8 @@ pub(crate) struct Issuer {
     issued: IssuedTokens,
     /// Set once, when this issuer's tokens can be judged; a later outage does not take it back.
     ready: AtomicBool,
+    /// Whether the hints have keys of it.
+    told: AtomicBool,
     /// Changed files want an attempt at once.
     nudge: Notify,
     doubts: Doubts,
@@ -109,6 +112,7 @@ impl Issuer {
             health: Health::default(),
             issued: IssuedTokens::new(),
             ready: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             nudge: Notify::new(),
             doubts: Doubts::default(),
             metrics,
@@ -296,6 +300,16 @@ impl Issuer {
         self.ready.load(Ordering::Acquire)
     }
 
+    /// What it means to this pod's readiness.
+    pub(super) fn outlook(&self, now: Instant) -> Outlook {
+        let could_ask = !self.mode().introspects() || self.own_client.load().is_some();
+        Outlook {
+            ready: self.is_ready(),
+            told: self.told.load(Ordering::Acquire),
+            away_for: self.health.away_since().filter(|_| could_ask).map(|since| now.duration_since(since)),
+        }
+    }
+
     /// Whether its keys are of any use: on an org server they would judge what must not be judged.
     pub(super) fn uses_keys(&self) -> bool {
         self.mode().checks_locally() || !self.is_org_server()
@@ -319,7 +333,9 @@ impl Issuer {
             drop(sharers);
             self.reach.load().iter().flat_map(|reach| reach.buckets()).for_each(|bucket| bucket.divide(told));
         }
-        if let Some(keys) = hints.and_then(|hints| hints.keys.as_ref()) {
+        let keys = hints.and_then(|hints| hints.keys.as_ref());
+        self.told.store(keys.is_some(), Ordering::Release);
+        if let Some(keys) = keys {
             self.seed(keys, now);
         }
     }

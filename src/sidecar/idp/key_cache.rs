@@ -147,7 +147,11 @@ impl KeyCache {
             match seen.since(arrival) {
                 Some(Ok(())) => return Err(Missing::Unknown),
                 Some(Err(error)) => return Err(Missing::Unavailable(error)),
-                None => self.want(arrival, |wishes| &mut wishes.unknown)?,
+                None => self.want(arrival, |wishes| &mut wishes.unknown).map_err(|missing| match seen.failed {
+                    // Where there are no keys at all, it is not the callers who ask for too much.
+                    Some((_, error)) if set.len() == 0 => Missing::Unavailable(error),
+                    Some(_) | None => missing,
+                })?,
             }
             wait_for_end(&mut fetches, arrival).await?;
         }

@@ -25,16 +25,19 @@ mod okta;
 mod own_client;
 mod pace;
 mod reach;
+mod readiness;
 mod refresh;
 mod single_flight;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tollgate_contract::{IssuerConfig, IssuerReport, Problem, SidecarConfig};
+use tollgate_contract::{IssuerConfig, IssuerReport, Problem, ProblemCode, SidecarConfig};
 use tollgate_runtime::files;
 use tracing::{info, warn};
 
@@ -98,11 +101,16 @@ pub struct Surroundings {
     pub rate_window: Duration,
     /// Whether those limits are heeded; not to be so is for benchmarks alone.
     pub heeds_rate_limits: bool,
+    /// How long a pod with several issuers waits for the first keys of one that is away.
+    pub patience: Duration,
 }
 
 /// All issuers of a policy.
 pub struct Issuers {
     issuers: Vec<Arc<Issuer>>,
+    patience: Duration,
+    /// Set once, and not taken back.
+    ready: AtomicBool,
 }
 
 impl Issuers {
@@ -117,7 +125,7 @@ impl Issuers {
         shutdown: &CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
         let broker = config.token_broker.as_ref().map(|broker| broker.issuer.as_str());
-        let Surroundings { hints, rate_window, heeds_rate_limits } = surroundings;
+        let Surroundings { hints, rate_window, heeds_rate_limits, patience } = surroundings;
         if !heeds_rate_limits && let Some(issuer) = config.issuers.iter().find(|issuer| !is_on_loopback(issuer)) {
             return Err(StartError::Limited { issuer: issuer.name.clone() });
         }
@@ -140,22 +148,38 @@ impl Issuers {
             tokio::spawn(refresh::follow_mounts(Arc::clone(issuer), mounted, shutdown.clone()));
             tokio::spawn(refresh::keep_fresh(Arc::clone(issuer), shutdown.clone()));
         }
-        Ok(Arc::new(Self { issuers }))
+        Ok(Arc::new(Self { issuers, patience, ready: AtomicBool::new(false) }))
     }
 
-    /// Whether tokens of every issuer could be judged at some time: keys loaded where they are needed, credentials
-    /// there where the issuer is asked. Never takes it back.
+    /// Whether tokens of every issuer could be judged at some time, those aside that are not waited for: keys loaded where
+    /// they are needed, credentials there where the issuer is asked. Never takes it back.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.issuers.iter().all(|issuer| issuer.is_ready())
+        if !self.ready.load(Ordering::Acquire) {
+            let now = Instant::now();
+            let outlooks: Vec<_> = self.issuers.iter().map(|issuer| issuer.outlook(now)).collect();
+            if !readiness::is_ready(&outlooks, self.patience) {
+                return false;
+            }
+            self.ready.store(true, Ordering::Release);
+            for issuer in self.issuers.iter().filter(|issuer| !issuer.is_ready()) {
+                warn!(
+                    issuer = issuer.name(),
+                    "ready without this issuer: its tokens are answered 503 until it is back"
+                );
+            }
+        }
+        true
     }
 
     /// What is wrong now.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
+        let ready = self.ready.load(Ordering::Acquire);
         let of = |issuer: &Arc<Issuer>| {
             let name = issuer.name().to_owned();
-            issuer.problems().into_iter().map(move |code| Problem { code, issuer: name.clone() })
+            let unjudged = (ready && !issuer.is_ready()).then_some(ProblemCode::IssuerNotLoaded);
+            issuer.problems().into_iter().chain(unjudged).map(move |code| Problem { code, issuer: name.clone() })
         };
         self.issuers.iter().flat_map(of).collect()
     }

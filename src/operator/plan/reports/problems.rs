@@ -71,7 +71,7 @@ fn problem_reason(code: ProblemCode) -> &'static str {
         }
         ProblemCode::CaBundleUnusable => reason::CA_BUNDLE_UNUSABLE,
         ProblemCode::TlsCertificateMissing => reason::CERTIFICATE_MISSING,
-        ProblemCode::IssuerUnreachable => reason::UNREACHABLE,
+        ProblemCode::IssuerUnreachable | ProblemCode::IssuerNotLoaded => reason::UNREACHABLE,
         ProblemCode::IssuerBadTls => reason::BAD_TLS,
         ProblemCode::IssuerBadResponse => reason::BAD_RESPONSE,
     }
@@ -111,6 +111,9 @@ fn issuer_sentence(code: ProblemCode, issuer: &Issuer) -> Option<String> {
         }
         ProblemCode::IssuerBadResponse => {
             format!("Issuer {name} at {url} answers, but not as an authorization server: check its url.")
+        }
+        ProblemCode::IssuerNotLoaded => {
+            format!("Tokens of issuer {name} are answered 503 until it answers; a pod became ready without its keys.")
         }
         ProblemCode::TlsCertificateMissing | ProblemCode::ClientCaMissing | ProblemCode::UpstreamCaMissing => {
             return None;
@@ -212,6 +215,11 @@ mod tests {
                 "BadResponse",
                 "Issuer okta at https://acme.okta.com/oauth2/default answers, but not as an authorization server: check \
                  its url.",
+            ),
+            (
+                ProblemCode::IssuerNotLoaded,
+                "Unreachable",
+                "Tokens of issuer okta are answered 503 until it answers; a pod became ready without its keys.",
             ),
         ];
         for (code, reason, message) in cases {
