@@ -37,6 +37,9 @@ use crate::trace::{TraceError, TraceWriter, Tracer};
 /// A sidecar must leave the node's cores to the app; one worker forwards tens of thousands of requests a second.
 const MAX_DEFAULT_WORKERS: usize = 4;
 
+/// At the deadline, for streams to say that they end, and for their callers to hear it.
+const FAREWELL: Duration = Duration::from_secs(3);
+
 /// How to run.
 pub struct Options {
     /// The configuration file's bytes.
@@ -76,7 +79,7 @@ pub enum AccessLogTo {
 pub struct DrainTimes {
     /// From "unready" to "no new connections": for load balancers to notice.
     pub lead: Duration,
-    /// From there on for requests in flight.
+    /// From there on for requests in flight; streams then have 3 seconds more to end in their own way.
     pub deadline: Duration,
 }
 
@@ -234,7 +237,7 @@ impl Sidecar {
     }
 
     /// Stops: unready at once, no new connections after the lead (counted from [`Sidecar::begin_drain`] where that came
-    /// before), the rest cut at the deadline. Returns whether every
+    /// before), streams ended at the deadline, and what is left then cut. Returns whether every
     /// request in flight was finished.
     pub async fn shutdown(mut self) -> bool {
         let begun = self.drain.begin();
@@ -244,8 +247,11 @@ impl Sidecar {
         let mut joining = tokio::task::spawn_blocking(move || workers.into_iter().for_each(join));
         let finished = tokio::time::timeout(self.times.deadline, &mut joining).await.is_ok();
         if !finished {
-            self.drain.abandon();
-            let _ = joining.await;
+            self.drain.part();
+            if tokio::time::timeout(FAREWELL, &mut joining).await.is_err() {
+                self.drain.abandon();
+                let _ = joining.await;
+            }
         }
         let (log, traces) = (self.log.take(), self.traces.take());
         let last_words = move || {

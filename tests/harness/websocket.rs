@@ -28,7 +28,15 @@ pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 ///
 /// # Panics
 /// When the request is none.
-pub async fn echo(mut request: Request<Incoming>) -> Response<AnyBody> {
+pub async fn echo(request: Request<Incoming>) -> Response<AnyBody> {
+    told(request, |_| {}).await
+}
+
+/// The same, and `hears` is told every message, Close frames included.
+///
+/// # Panics
+/// When the request is none.
+pub async fn told(mut request: Request<Incoming>, hears: impl Fn(&Message) + Send + 'static) -> Response<AnyBody> {
     let by_connect = request.method() == Method::CONNECT;
     let mut answer = Response::new(body(""));
     if by_connect {
@@ -56,6 +64,7 @@ pub async fn echo(mut request: Request<Incoming>) -> Response<AnyBody> {
             let _ = socket.send(Message::text(headers)).await;
         }
         while let Some(Ok(message)) = socket.next().await {
+            hears(&message);
             if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err() {
                 return;
             }

@@ -1,14 +1,21 @@
 //! gRPC by tonic at both ends: every kind of call, much in one, cancellation, refusals and failures as `grpc-status`, and
 //! the end of a stream whose token expires.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use h2::Reason;
 use http::uri::PathAndQuery;
+use http::{HeaderValue, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use serde_json::{Value, json};
+use tests::app::{App, Protocol};
 use tests::grpc::{Plain, service};
+use tests::http2::Client;
 use tests::issuer::FakeIssuer;
 use tests::mint::epoch_seconds;
 use tests::wait::eventually;
@@ -181,6 +188,104 @@ async fn a_stream_ends_with_unauthenticated_when_its_token_expires() {
     let status = caller.unary("/test.Service/Hang", "x".into());
     let status = tokio::time::timeout(PATIENCE, status).await.expect("in time").expect_err("the end");
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+}
+
+/// An app whose answer to `/test.Service/Whole` is a message, and to `/test.Service/Half` one and the beginning of another;
+/// then nothing for ever.
+async fn interrupted() -> App {
+    App::start(Protocol::Http2, None, |request| async move {
+        let whole = b"\0\0\0\0\x05hello";
+        let sent =
+            if request.uri().path().ends_with("Half") { [&whole[..], &whole[..7]].concat() } else { whole.into() };
+        // In pieces that know nothing of messages.
+        let pieces: Vec<_> = sent.chunks(4).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
+        let body = futures::stream::iter(pieces).chain(futures::stream::pending());
+        let mut answer = Response::new(StreamBody::new(body).boxed_unsync());
+        answer.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        answer
+    })
+    .await
+}
+
+/// A call over plain HTTP/2: what it brought, and its trailers or the code that it was reset with.
+async fn raw_call(address: SocketAddr, path: &str, token: &str) -> (Bytes, Result<http::HeaderMap, Option<Reason>>) {
+    let mut client = Client::connect(address).await;
+    let call = http::Request::post(format!("http://api.test{path}"))
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    let (answer, _) = client.send(call.body(()).expect("a request"), true).await;
+    let mut body = answer.await.expect("an answer").into_body();
+    let mut brought = Vec::new();
+    let end = async {
+        while let Some(piece) = body.data().await {
+            brought.extend_from_slice(&piece.map_err(|error| error.reason())?);
+        }
+        Ok(body.trailers().await.map_err(|error| error.reason())?.expect("trailers"))
+    };
+    let end = tokio::time::timeout(PATIENCE, end).await.expect("in time");
+    (brought.into(), end)
+}
+
+#[tokio::test]
+async fn a_status_follows_a_whole_message_and_within_one_the_stream_is_reset() {
+    let (issuer, app) = (FakeIssuer::start().await, interrupted().await);
+    let scene = Scene::ready(&config(app.port(), &issuer)).await;
+    let token = || issuer.token().claim("exp", json!(epoch_seconds() + 3)).signed();
+    let (brought, end) = raw_call(scene.address(), "/test.Service/Whole", &token()).await;
+    assert_eq!((brought.len(), &end.expect("trailers")["grpc-status"]), (10, &HeaderValue::from_static("16")));
+    let (brought, end) = raw_call(scene.address(), "/test.Service/Half", &token()).await;
+    assert_eq!((brought.len(), end), (17, Err(Some(Reason::CANCEL))));
+    // The same to a client that is none of ours.
+    let mut caller = Caller::of(&scene, &token()).await;
+    let request = caller.request(Bytes::new());
+    let path = PathAndQuery::from_static("/test.Service/Half");
+    let mut stream = caller.ready().await.server_streaming(request, path, Plain).await.expect("an answer").into_inner();
+    assert_eq!(stream.message().await.expect("no error").expect("a message"), "hello");
+    let status = tokio::time::timeout(PATIENCE, stream.message()).await.expect("in time").expect_err("the end");
+    assert_eq!(status.code(), Code::Cancelled, "{status}");
+    let lines = scene.log.lines(3).await;
+    assert!(lines.iter().all(|line| line["reason"] == "expired"), "{lines:?}");
+    // An app that dies within a message: nothing that could be taken for its status.
+    let token = issuer.token().signed();
+    let mut call = std::pin::pin!(raw_call(scene.address(), "/test.Service/Half", &token));
+    tokio::select! {
+        _ = call.as_mut() => panic!("it ended by itself"),
+        () = scene.await_metric("tollgate_requests_in_flight 1") => drop(app),
+    }
+    assert!(call.await.1.is_err_and(|reason| reason != Some(Reason::NO_ERROR)));
+}
+
+#[tokio::test]
+async fn calls_that_go_on_are_told_to_go_elsewhere_when_the_sidecar_stops() {
+    let (issuer, app) = (FakeIssuer::start().await, interrupted().await);
+    let deadline = Duration::from_secs(1);
+    let scene = Scene::with(&config(app.port(), &issuer), |options| options.drain.deadline = deadline).await;
+    let scene = scene.into_ready().await;
+    let token = issuer.token().signed();
+    let mut caller = Caller::of(&scene, &token).await;
+    let request = caller.request(Bytes::new());
+    let path = PathAndQuery::from_static("/test.Service/Whole");
+    let mut whole = caller.ready().await.server_streaming(request, path, Plain).await.expect("an answer").into_inner();
+    assert_eq!(whole.message().await.expect("no error").expect("a message"), "hello");
+    let half = raw_call(scene.address(), "/test.Service/Half", &token);
+    let log = scene.log.clone();
+    let (half, status) = {
+        let told = async { whole.message().await.expect_err("the end") };
+        let both = futures::future::join(half, told);
+        let mut both = std::pin::pin!(both);
+        // Both are under way before the stop begins.
+        tokio::select! {
+            _ = both.as_mut() => panic!("they ended by themselves"),
+            () = scene.await_metric("tollgate_requests_in_flight 2") => {}
+        }
+        let (ended, finished) = futures::future::join(both, scene.sidecar.shutdown()).await;
+        assert!(!finished, "not all was finished");
+        ended
+    };
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "overloaded: The pod stops."));
+    assert_eq!(half.1, Err(Some(Reason::CANCEL)));
+    assert!(log.lines(2).await.iter().all(|line| line["aborted"] == true && line["reason"].is_null()));
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn talkative() -> App {
         };
         let mut answer = Response::new(body);
         let kind = match request.uri().path() {
-            "/items/download" => return answer,
+            "/items/download" | "/items/endless" => return answer,
             "/items/calls" => "application/grpc+proto",
             _ => "text/event-stream; charset=utf-8",
         };
@@ -153,6 +153,32 @@ async fn a_stream_may_outlive_its_token_for_a_set_time() {
     caller.send(request("GET", "/items/events", &[&format!("authorization: Bearer {token}")], "")).await;
     assert!(drained(&mut caller).await);
     assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn events_end_in_order_when_the_sidecar_stops_and_a_download_is_never_taken_for_whole() {
+    let (issuer, app) = (FakeIssuer::start().await, talkative().await);
+    let deadline = Duration::from_secs(1);
+    let scene = Scene::with(&items(app.port(), &issuer), |options| options.drain.deadline = deadline).await;
+    let scene = scene.into_ready().await;
+    let token = issuer.token().signed();
+    let open = async |path| {
+        let mut caller = Raw::connect(scene.address()).await;
+        caller.send(request("GET", path, &[&format!("authorization: Bearer {token}")], "")).await;
+        assert_eq!(caller.head().await.expect("an answer").status(), 200);
+        caller.chunk().await;
+        caller
+    };
+    let (mut events, mut public) = (open("/items/events").await, open("/docs/events").await);
+    // Whatever kind of bytes: it goes on without an end.
+    let mut download = open("/items/endless").await;
+    let stopping = tokio::spawn(scene.sidecar.shutdown());
+    for stream in [&mut events, &mut public] {
+        while !stream.chunk().await.bytes.is_empty() {}
+    }
+    assert!(!download.rest().await.ends_with(b"\r\n0\r\n\r\n"), "an end in order");
+    assert!(!stopping.await.expect("no panic"), "not all was finished");
+    assert!(scene.log.lines(3).await.iter().all(|line| line["aborted"] == true));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tests::app::{App, Protocol};
 use tests::issuer::FakeIssuer;
 use tests::raw::Raw;
 use tests::upstream::{ManualUpstream, Reply, Upstream, ok};
-use tests::websocket::{Socket, by_connect, by_upgrade, echo};
+use tests::websocket::{Socket, by_connect, by_upgrade, echo, told};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -236,13 +236,8 @@ async fn a_websocket_on_which_nobody_says_anything_ends() {
     assert_eq!(scene.log.lines(1).await[0]["aborted"], true);
 }
 
-#[tokio::test]
-async fn a_websocket_is_cut_at_the_deadline_of_a_drain_and_not_before() {
-    let app = App::start(Protocol::Http1, None, echo).await;
-    let scene = Scene::with(&public(app.port()), |options| options.drain.deadline = Duration::from_secs(2)).await;
-    let (_, mut socket) = by_upgrade(scene.address(), "/", &[]).await.expect("a WebSocket");
-    let address = scene.address();
-    let stopping = tokio::spawn(scene.sidecar.shutdown());
+/// Waits until the last steps of a stop have begun.
+async fn closing(address: std::net::SocketAddr) {
     tests::wait::eventually("new connections to be refused", PATIENCE, || async {
         match tokio::net::TcpStream::connect(address).await {
             Ok(_) => Err("still accepted"),
@@ -250,11 +245,98 @@ async fn a_websocket_is_cut_at_the_deadline_of_a_drain_and_not_before() {
         }
     })
     .await;
-    socket.send(Message::text("still there")).await.expect("it is taken");
-    assert_eq!(next(&mut socket).await, Message::text("still there"));
-    assert!(!stopping.await.expect("no panic"), "not all was finished");
-    assert!(socket.next().await.is_none_or(|message| message.is_err()));
-    assert_eq!(scene.log.lines(1).await[0]["aborted"], true);
+}
+
+#[tokio::test]
+async fn both_ends_hear_that_the_sidecar_goes_at_the_deadline_and_not_before() {
+    for (by_http2, protocol) in [(false, Protocol::Http1), (true, Protocol::Http1), (false, Protocol::Http2)] {
+        let (heard, mut at_app) = tokio::sync::mpsc::unbounded_channel();
+        let app = App::start(protocol, None, move |request| {
+            let heard = heard.clone();
+            told(request, move |message| heard.send(message.clone()).expect("the test listens"))
+        })
+        .await;
+        let config = at(protocol, public(app.port()));
+        let scene = Scene::with(&config, |options| options.drain.deadline = Duration::from_secs(2)).await;
+        let address = scene.address();
+        let opened = if by_http2 { by_connect(address, "/", &[]).await } else { by_upgrade(address, "/", &[]).await };
+        let (_, mut socket) = opened.expect("a WebSocket");
+        let stopping = tokio::spawn(scene.sidecar.shutdown());
+        closing(address).await;
+        socket.send(Message::text("still there")).await.expect("it is taken");
+        assert_eq!(next(&mut socket).await, Message::text("still there"));
+        assert_eq!(at_app.recv().await, Some(Message::text("still there")));
+        for last in [next(&mut socket).await, at_app.recv().await.expect("a message")] {
+            let Message::Close(Some(close)) = last else { panic!("no close frame but {last}") };
+            assert_eq!((close.code, close.reason.as_str()), (CloseCode::Away, "going away"), "{by_http2} {protocol:?}");
+        }
+        assert!(socket.next().await.is_none_or(|message| message.is_err()));
+        assert!(!stopping.await.expect("no panic"), "not all was finished");
+        let line = &scene.log.lines(1).await[0];
+        assert_eq!((&line["aborted"], &line["reason"]), (&json!(true), &Value::Null), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_frame_that_is_half_sent_at_the_deadline_is_finished_and_nothing_after_it() {
+    let app = ManualUpstream::start().await;
+    let scene = Scene::with(&public(app.port()), |options| options.drain.deadline = Duration::from_millis(300)).await;
+    let address = scene.address();
+    let mut caller = Raw::connect(address).await;
+    caller.send(request("GET", "/", &WISH, "")).await;
+    let mut upstream = app.accept().await;
+    upstream.head().await.expect("a request");
+    upstream.send(format!("{GRANTED}\u{1}\u{a}first")).await;
+    assert_eq!(caller.head().await.expect("an answer").status(), 101);
+    assert_eq!(caller.exactly(7).await, b"\x01\x0afirst");
+    let stopping = tokio::spawn(scene.sidecar.shutdown());
+    closing(address).await;
+    let more = tokio::time::timeout(Duration::from_millis(800), caller.exactly(1)).await;
+    assert!(more.is_err(), "neither a Close within a frame nor an end");
+    upstream.send("rest.\u{1}\u{1}x").await;
+    assert_eq!(caller.exactly(5 + 14).await, b"rest.\x88\x0c\x03\xe9going away");
+    assert!(caller.is_closed().await);
+    stopping.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn callers_of_an_app_that_is_stopped_without_a_word_hear_that_it_goes() {
+    for drains in [true, false] {
+        let app = ManualUpstream::start().await;
+        let scene = Scene::start(&public(app.port())).await;
+        let mut caller = Raw::connect(scene.address()).await;
+        caller.send(request("GET", "/", &WISH, "")).await;
+        let mut upstream = app.accept().await;
+        upstream.head().await.expect("a request");
+        upstream.send(GRANTED).await;
+        assert_eq!(caller.head().await.expect("an answer").status(), 101);
+        if drains {
+            scene.sidecar.begin_drain();
+        }
+        drop(upstream);
+        if drains {
+            assert_eq!(caller.exactly(14).await, b"\x88\x0c\x03\xe9going away");
+        }
+        assert!(caller.is_closed().await, "and nothing is made up where nobody stops");
+    }
+}
+
+#[tokio::test]
+async fn an_apps_own_farewell_passes_while_the_sidecar_stops() {
+    let app = ManualUpstream::start().await;
+    let scene = Scene::start(&public(app.port())).await;
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send(request("GET", "/", &WISH, "")).await;
+    let mut upstream = app.accept().await;
+    upstream.head().await.expect("a request");
+    upstream.send(GRANTED).await;
+    assert_eq!(caller.head().await.expect("an answer").status(), 101);
+    scene.sidecar.begin_drain();
+    let restart = b"\x88\x09\x03\xf4restart";
+    upstream.send(restart).await;
+    drop(upstream);
+    assert_eq!(caller.exactly(restart.len()).await, restart);
+    assert!(caller.is_closed().await, "one farewell is enough");
 }
 
 #[tokio::test]

@@ -78,6 +78,15 @@ pub(crate) enum BodyError {
     App(#[from] hyper::Error),
     #[error("neither the caller nor the app sent anything for too long")]
     Idle,
+    #[error("the answer was ended in its middle")]
+    Ended(#[source] h2::Error),
+}
+
+impl BodyError {
+    /// We end it. HTTP/2 says CANCEL, as INTERNAL_ERROR would be somebody's fault.
+    pub(crate) fn ended() -> Self {
+        Self::Ended(h2::Reason::CANCEL.into())
+    }
 }
 
 /// Runs while nothing moves.

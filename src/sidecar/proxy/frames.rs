@@ -11,7 +11,7 @@ const MASKED: u8 = 0x80;
 /// Why we end a WebSocket (RFC 6455 section 7.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CloseCode {
-    /// An endpoint is going away, as it does where nobody says anything any more.
+    /// An endpoint is going away: the sidecar stops, or nobody says anything any more.
     GoingAway = 1001,
     /// The policy no longer allows it.
     PolicyViolation = 1008,
@@ -52,6 +52,12 @@ impl Frames {
     /// Whether a frame of ours may follow: nothing is half sent, and it was not said that nothing will follow.
     pub(crate) fn takes_more(&self) -> bool {
         self.held == 0 && self.payload == 0 && !self.is_closed
+    }
+
+    /// How many bytes at least are missing of the frame that is half sent, or begin the next one.
+    pub(crate) fn missing(&self) -> usize {
+        let of_head = if self.held < 2 { 2 } else { self.head_length() } - self.held;
+        if self.payload > 0 { usize::try_from(self.payload).unwrap_or(usize::MAX) } else { of_head }
     }
 
     /// Whether a Close frame has passed.
@@ -117,6 +123,23 @@ mod tests {
             [false, false, false, true]
         );
         assert_eq!(passed(&[b"\x89\0", b"\x81\x01a\x81\x01", b"b\x81", b"\0"]), [true, false, false, true]);
+    }
+
+    #[test]
+    fn what_is_missing_of_a_frame_never_reaches_into_the_next() {
+        let stream = [&b"\x81\x85mask"[..], b"hello\x82\x7e\x01\x00", &[0; 256], b"\x88\0"].concat();
+        let (mut frames, mut left) = (Frames::default(), &stream[..]);
+        let mut ends = Vec::new();
+        while !left.is_empty() {
+            let (passed, rest) = left.split_at(frames.missing());
+            frames.advance(passed);
+            left = rest;
+            if frames.takes_more() {
+                ends.push(stream.len() - left.len());
+            }
+        }
+        assert_eq!(ends, [11, 11 + 4 + 256]);
+        assert!(frames.is_closed());
     }
 
     #[test]

@@ -24,6 +24,8 @@ use crate::route::MethodSet;
 /// The nonce that proofs must carry (RFC 9449 section 8.1).
 pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
+const STOPS: &str = "The pod stops.";
+
 /// Turns refusals into answers for one API.
 #[derive(Debug, Clone)]
 pub struct Rescue {
@@ -125,6 +127,16 @@ impl Rescue {
 /// The end of a gRPC stream that cannot go on.
 pub(crate) fn grpc_trailers(reason: Reason) -> HeaderMap {
     grpc::status(reason, title(reason))
+}
+
+/// The same where the sidecar stops.
+pub(crate) fn grpc_trailers_of_drain() -> HeaderMap {
+    grpc::status(Reason::Overloaded, STOPS)
+}
+
+/// What cannot be answered because the sidecar stops; another pod can.
+pub(crate) fn stops() -> Rejection {
+    Rejection::new(Reason::Overloaded, STOPS)
 }
 
 fn problem_response(rejection: &Rejection) -> Response<Full<Bytes>> {

@@ -1,5 +1,5 @@
-//! The end in four steps, known to everyone who must act on them: begun (unready, answers close their connection), no
-//! idling, stop accepting, give up. It decides no times.
+//! The end in five steps, known to everyone who must act on them: begun (unready, answers close their connection), no
+//! idling, stop accepting, part, give up. It decides no times.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +13,7 @@ pub(crate) struct Drain {
     leave: CancellationToken,
     no_idling: CancellationToken,
     stop_accepting: CancellationToken,
+    part: CancellationToken,
     give_up: CancellationToken,
 }
 
@@ -38,9 +39,15 @@ impl Drain {
         self.stop_accepting.cancel();
     }
 
-    /// Step 4: what is left is cut.
-    pub(crate) fn abandon(&self) {
+    /// Step 4: what would go on for ever ends, in the way that its protocol has for that.
+    pub(crate) fn part(&self) {
         self.close();
+        self.part.cancel();
+    }
+
+    /// Step 5: what is left is cut.
+    pub(crate) fn abandon(&self) {
+        self.part();
         self.give_up.cancel();
     }
 
@@ -65,6 +72,11 @@ impl Drain {
     }
 
     /// Waits for step 4.
+    pub(crate) async fn parting(&self) {
+        self.part.cancelled().await;
+    }
+
+    /// Waits for step 5.
     pub(crate) async fn give_up(&self) {
         self.give_up.cancelled().await;
     }

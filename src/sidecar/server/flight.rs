@@ -14,6 +14,7 @@ use http_body_util::Full;
 use tokio_util::task::TaskTracker;
 
 use super::lasting::Lasting;
+use super::tenure::Ending;
 use super::tunnel::Tunnel;
 use crate::access_log::{AccessLog, CALLER_LEFT, Line, shortened};
 use crate::grpc;
@@ -45,6 +46,8 @@ pub(crate) struct Flight {
     grpc_status: Option<u16>,
     /// Why a stream was ended that had begun rightly.
     cut: Option<Reason>,
+    /// It was ended because the sidecar stops.
+    drained: bool,
     pub(crate) upload: Option<Arc<Progress>>,
     /// Of a tunnel.
     download: Option<Arc<Progress>>,
@@ -112,6 +115,7 @@ impl Flight {
             status: None,
             grpc_status: None,
             cut: None,
+            drained: false,
             upload: None,
             download: None,
             bytes_in: 0,
@@ -168,9 +172,19 @@ impl Flight {
     }
 
     /// What had begun rightly is ended by us.
-    pub(super) fn cut(&mut self, reason: Reason) {
-        self.cut = Some(reason);
-        self.observer.metrics.streams_cut.inc();
+    pub(super) fn cut(&mut self, ending: Ending) {
+        match ending {
+            Ending::For(reason) => {
+                self.cut = Some(reason);
+                self.observer.metrics.streams_cut.inc();
+            }
+            Ending::Drain => self.drained = true,
+        }
+    }
+
+    /// Not everything was sent that was to be sent.
+    fn is_aborted(&self) -> bool {
+        !self.complete || self.drained
     }
 
     /// Everything was sent that was to be sent.
@@ -220,7 +234,7 @@ impl Flight {
             upstream_ms: facts.called.and_then(|phase| phase.took).map(millis),
             bytes_in: self.upload.as_ref().map_or(self.bytes_in, |upload| upload.bytes()),
             bytes_out: self.download.as_ref().map_or(self.bytes_out, |download| download.bytes()),
-            aborted: !self.complete,
+            aborted: self.is_aborted(),
             request_id: facts.request_id.to_str().unwrap_or_default(),
             trace_id: facts.trace.map(|trace| trace.id),
         });
@@ -243,7 +257,7 @@ impl Flight {
             status: self.status,
             grpc_status: self.grpc_status,
             reason: self.reason.or(self.cut),
-            aborted: !self.complete,
+            aborted: self.is_aborted(),
             identity: facts.identity.take(),
             request_id: facts.request_id.to_str().unwrap_or_default().into(),
             judged: facts.judged.map(step),
@@ -313,8 +327,8 @@ impl Body for Answer {
             AnswerBody::App(body) => ready!(Pin::new(body).poll_frame(cx)),
             AnswerBody::Lasting(body) => {
                 let (before, frame) = (body.ended(), ready!(Pin::new(&mut *body).poll_frame(cx)));
-                if let (None, Some(reason), Some(flight)) = (before, body.ended(), &mut *flight) {
-                    flight.cut(reason);
+                if let (None, Some(ending), Some(flight)) = (before, body.ended(), &mut *flight) {
+                    flight.cut(ending);
                 }
                 frame
             }

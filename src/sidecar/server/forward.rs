@@ -12,12 +12,12 @@ use super::flight::{AnswerBody, Flight};
 use super::head::Refusal;
 use super::lasting::{self, Lasting};
 use super::streams::Held;
-use super::tenure::lapse;
+use super::tenure::{Ending, Lapse, lapse};
 use super::tunnel::Tunnel;
 use crate::auth::Grant;
 use crate::proxy::{self, Download, Opened, Opening};
 use crate::rejection::Rejection;
-use crate::rescue::{Context, Form};
+use crate::rescue::{self, Context, Form};
 
 /// A request that the app may see.
 pub(super) struct Admitted {
@@ -48,17 +48,20 @@ impl Gate {
         flight.upload = outgoing.progress();
         let (answer, right) = match (form, grant) {
             // The app of a stream may be silent for as long as it likes, also before the head of its answer.
-            (Form::Grpc, Some(grant)) => {
+            (Form::Grpc, grant) => {
                 let mut lapse = lapse(&self.shared, grant);
                 let answer = tokio::select! {
                     biased;
                     // First: what has no time left is not sent.
-                    reason = lapse.as_mut() => Err(Rejection::new(reason, "The token's time ended before the answer.")),
+                    ending = lapse.as_mut() => Err(match ending {
+                        Ending::For(reason) => Rejection::new(reason, "The token's time ended before the answer."),
+                        Ending::Drain => rescue::stops(),
+                    }),
                     answer = self.proxy.send(outgoing) => answer,
                 };
                 (answer, Right::Watched(lapse))
             }
-            (_, grant) => (self.proxy.send(outgoing).await, Right::Unwatched(grant)),
+            (Form::Problem, grant) => (self.proxy.send(outgoing).await, Right::Unwatched(grant)),
         };
         flight.called();
         let mut response = answer.map_err(plain)?;
@@ -72,7 +75,7 @@ impl Gate {
             Right::Watched(lapse) => Some(lapse),
             Right::Unwatched(grant) => {
                 let goes_on = lasting::goes_on(response.headers()) || Form::of(response.headers()) == Form::Grpc;
-                grant.filter(|_| goes_on).map(|grant| lapse(&self.shared, grant))
+                goes_on.then(|| lapse(&self.shared, grant))
             }
         };
         response.map(|body| {
@@ -104,8 +107,8 @@ impl Gate {
                 proxy::finish(&mut response, request_id);
                 let (mut head, ()) = response.into_parts();
                 opening.accept(&mut head.status, &mut head.headers);
-                let lapse = grant.map(|grant| lapse(&self.shared, grant));
-                let tunnel = Tunnel { caller: opening.caller, app, lapse, held };
+                let (lapse, drain) = (lapse(&self.shared, grant), self.shared.drain.clone());
+                let tunnel = Tunnel { caller: opening.caller, app, lapse, drain, held };
                 Ok(Response::from_parts(head, AnswerBody::Tunnel(Box::new(tunnel))))
             }
         }
@@ -114,6 +117,6 @@ impl Gate {
 
 /// What is known of a stream's right when its answer begins.
 enum Right {
-    Watched(super::tenure::Lapse),
+    Watched(Lapse),
     Unwatched(Option<Grant>),
 }

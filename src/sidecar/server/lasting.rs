@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 
-use super::tenure::Lapse;
+use super::tenure::{Ending, Lapse};
+use crate::grpc::Messages;
 use crate::proxy::{BodyError, Download};
 use crate::reason::Reason;
 use crate::rescue::{self, Form};
@@ -19,25 +20,35 @@ pub(crate) struct Lasting {
     body: Option<Download>,
     lapse: Option<Lapse>,
     form: Form,
+    /// Of gRPC, as they have been passed on.
+    messages: Messages,
     /// Why we ended it.
-    ended: Option<Reason>,
+    ended: Option<Ending>,
 }
 
 impl Lasting {
     pub(super) fn new(body: Download, lapse: Option<Lapse>, form: Form) -> Self {
-        Self { body: Some(body), lapse, form, ended: None }
+        Self { body: Some(body), lapse, form, messages: Messages::default(), ended: None }
     }
 
     /// Why it was ended before its end, if it was.
-    pub(super) fn ended(&self) -> Option<Reason> {
+    pub(super) fn ended(&self) -> Option<Ending> {
         self.ended
     }
 
-    /// What comes last: the app's end goes, so that its connection does not wait.
-    fn end(&mut self, reason: Reason) -> Option<Frame<Bytes>> {
+    /// What comes last: the app's end goes, so that its connection does not wait. gRPC has its status behind a whole
+    /// message only; within one, `broken` says that it is none.
+    fn end(&mut self, ending: Ending, broken: impl FnOnce() -> BodyError) -> Option<Result<Frame<Bytes>, BodyError>> {
         self.body = None;
-        self.ended = Some(reason);
-        (self.form == Form::Grpc).then(|| Frame::trailers(rescue::grpc_trailers(reason)))
+        self.ended = Some(ending);
+        match self.form {
+            Form::Problem => None,
+            Form::Grpc if !self.messages.are_whole() => Some(Err(broken())),
+            Form::Grpc => Some(Ok(Frame::trailers(match ending {
+                Ending::For(reason) => rescue::grpc_trailers(reason),
+                Ending::Drain => rescue::grpc_trailers_of_drain(),
+            }))),
+        }
     }
 }
 
@@ -48,25 +59,29 @@ impl Body for Lasting {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // First, as a stream that always has something to say would never end.
         if self.body.is_some()
-            && let Some(Poll::Ready(reason)) = self.lapse.as_mut().map(|lapse| lapse.as_mut().poll(cx))
+            && let Some(Poll::Ready(ending)) = self.lapse.as_mut().map(|lapse| lapse.as_mut().poll(cx))
         {
-            return Poll::Ready(self.end(reason).map(Ok));
+            return Poll::Ready(self.end(ending, BodyError::ended));
         }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(body).poll_frame(cx));
-        match (&frame, self.form) {
+        match (frame, self.form) {
             (Some(Err(error)), Form::Grpc) => {
                 let reason = match error {
-                    BodyError::App(_) => Reason::UpstreamUnreachable,
                     BodyError::Idle => Reason::UpstreamTimeout,
+                    BodyError::App(_) | BodyError::Ended(_) => Reason::UpstreamUnreachable,
                 };
-                Poll::Ready(self.end(reason).map(Ok))
+                Poll::Ready(self.end(Ending::For(reason), || error))
             }
             (None, _) => {
                 self.body = None;
                 Poll::Ready(None)
             }
-            _ => Poll::Ready(frame),
+            (Some(Ok(frame)), Form::Grpc) => {
+                self.messages.advance(frame.data_ref().map_or(&[], |data| data));
+                Poll::Ready(Some(Ok(frame)))
+            }
+            (frame, _) => Poll::Ready(frame),
         }
     }
 

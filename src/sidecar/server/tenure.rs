@@ -1,5 +1,6 @@
 //! How long an exchange that goes on may go on: until its token is no longer accepted for its age, where the policy says
-//! so, and no longer than the token is good as far as we know. It asks nobody, and what it looks at costs nothing.
+//! so, and no longer than the token is good as far as we know, nor than the sidecar itself. It asks nobody, and what it
+//! looks at costs nothing.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,27 +13,45 @@ use super::Shared;
 use crate::auth::Grant;
 use crate::reason::Reason;
 
-/// Resolves when an exchange must end, with why.
-pub(super) type Lapse = Pin<Box<dyn Future<Output = Reason> + Send>>;
+/// Why an exchange is ended that could go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It may not, or cannot.
+    For(Reason),
+    /// The sidecar stops.
+    Drain,
+}
 
-/// Begins now.
-pub(super) fn lapse(shared: &Arc<Shared>, grant: Grant) -> Lapse {
+/// Resolves when an exchange must end, with why.
+pub(super) type Lapse = Pin<Box<dyn Future<Output = Ending> + Send>>;
+
+/// Begins now. Without a grant nothing but the sidecar's own end is waited for.
+pub(super) fn lapse(shared: &Arc<Shared>, grant: Option<Grant>) -> Lapse {
     let shared = Arc::clone(shared);
     Box::pin(async move {
-        let begun = Instant::now();
-        let look = shared.limits.stream_look;
-        loop {
-            let left =
-                left(shared.policy.config.streams.at_expiry, grant.accepted_until, begun.elapsed(), SystemTime::now());
-            if left.is_zero() {
-                return Reason::Expired;
-            }
-            if let Err(reason) = shared.authenticator.still_stands(&grant) {
-                return reason;
-            }
-            sleep(left.min(look)).await;
+        tokio::select! {
+            // First: what has no right to go on says so.
+            biased;
+            reason = right_ends(&shared, grant) => Ending::For(reason),
+            () = shared.drain.parting() => Ending::Drain,
         }
     })
+}
+
+async fn right_ends(shared: &Shared, grant: Option<Grant>) -> Reason {
+    let Some(grant) = grant else { return std::future::pending().await };
+    let begun = Instant::now();
+    let (look, at_expiry) = (shared.limits.stream_look, shared.policy.config.streams.at_expiry);
+    loop {
+        let left = left(at_expiry, grant.accepted_until, begun.elapsed(), SystemTime::now());
+        if left.is_zero() {
+            return Reason::Expired;
+        }
+        if let Err(reason) = shared.authenticator.still_stands(&grant) {
+            return reason;
+        }
+        sleep(left.min(look)).await;
+    }
 }
 
 /// What is left of an exchange that has lasted so long.

@@ -1,21 +1,22 @@
 //! Carries a WebSocket between caller and app, byte for byte, and ends it: when nobody says anything any more, when one
-//! side has ended, or when its token is no longer good. It looks at frames only to end between two of them, with a word
-//! of why.
+//! side has ended, when its token is no longer good, or when the sidecar stops. It looks at frames only to end between two
+//! of them, with a word of why.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::Drain;
 use super::flight::Flight;
 use super::streams::Held;
-use super::tenure::Lapse;
+use super::tenure::{Ending, Lapse};
 use crate::proxy::{AppEnd, CloseCode, Frames, Progress, close};
-use crate::reason::Reason;
 
 /// Two for each WebSocket, of which there may be a thousand.
 const BUFFER: usize = 8 * 1024;
@@ -23,21 +24,29 @@ const BUFFER: usize = 8 * 1024;
 const CLOSING: Duration = Duration::from_secs(10);
 /// For a side to take our farewell, and to say its own.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// What a Close frame says where the sidecar, or the app that it stops with, goes.
+const GOING_AWAY: &str = "going away";
 
 /// A WebSocket that both sides have agreed to.
 pub(crate) struct Tunnel {
     pub(super) caller: OnUpgrade,
     pub(super) app: AppEnd,
-    pub(super) lapse: Option<Lapse>,
+    pub(super) lapse: Lapse,
+    pub(super) drain: Drain,
     /// Keeps the caller's HTTP/2 connection.
     pub(super) held: Option<Arc<Held>>,
 }
 
-/// One side of a tunnel.
-struct Side {
-    reads: ReadHalf<TokioIo<Upgraded>>,
-    writes: WriteHalf<TokioIo<Upgraded>>,
-    /// What has been sent to it.
+/// One direction of a tunnel. What is read is noted at once, and so is what is written: wherever it is stopped, it can be
+/// gone on with.
+struct Way {
+    from: ReadHalf<TokioIo<Upgraded>>,
+    to: WriteHalf<TokioIo<Upgraded>>,
+    to_app: bool,
+    buffer: Vec<u8>,
+    /// What of it was read and is yet to be written.
+    left: Range<usize>,
+    /// What has been written.
     sent: Frames,
 }
 
@@ -46,99 +55,138 @@ enum End {
     /// Both sides have ended, or one broke.
     Ended(io::Result<()>),
     /// It must not go on.
-    Lapsed(Reason),
+    Lapsed(Ending),
     Idle,
 }
 
 impl Tunnel {
     /// Runs to the end; the record with it.
     pub(super) async fn run(self, mut flight: Flight) {
-        let Self { caller, app, lapse, held: _held } = self;
+        let Self { caller, app, lapse, drain, held: _held } = self;
         let AppEnd { upgrade, lease: _lease, patience } = app;
-        let (up, down) = (Arc::new(Progress::new()), Arc::new(Progress::new()));
-        flight.carries(&up, &down);
+        let (sent, received) = (Arc::new(Progress::new()), Arc::new(Progress::new()));
+        flight.carries(&sent, &received);
         let (caller, app) = match tokio::try_join!(caller, upgrade) {
-            Ok((caller, app)) => (Side::new(caller), Side::new(app)),
+            Ok((caller, app)) => (split(TokioIo::new(caller)), split(TokioIo::new(app))),
             Err(error) => return tracing::debug!(%error, "a WebSocket never began"),
         };
-        let (mut caller, mut app) = (caller, app);
+        let mut up = Way::new(caller.0, app.1, true);
+        let mut down = Way::new(app.0, caller.1, false);
         let end = tokio::select! {
-            ended = carry(&mut caller, &mut app, &up, &down) => End::Ended(ended),
-            reason = lapsed(lapse) => End::Lapsed(reason),
-            () = silence(patience, &up, &down) => End::Idle,
+            ended = carry(up.run(&sent, &drain), down.run(&received, &drain)) => End::Ended(ended),
+            ending = lapse => End::Lapsed(ending),
+            () = silence(patience, &sent, &received) => End::Idle,
         };
         match end {
             End::Ended(Ok(())) => flight.finished(),
             // After both have said that this is the end, how the connection ends says nothing.
-            End::Ended(Err(_)) if caller.sent.is_closed() && app.sent.is_closed() => flight.finished(),
-            End::Ended(Err(error)) => tracing::debug!(%error, "a WebSocket broke"),
-            End::Lapsed(reason) => {
-                flight.cut(reason);
-                part(&mut caller, &mut app, CloseCode::PolicyViolation, reason.as_str()).await;
+            End::Ended(Err(_)) if up.sent.is_closed() && down.sent.is_closed() => flight.finished(),
+            End::Ended(Err(error)) => {
+                tracing::debug!(%error, "a WebSocket broke");
+                if drain.has_begun() {
+                    part(&mut up, &mut down, CloseCode::GoingAway, GOING_AWAY).await;
+                }
+            }
+            End::Lapsed(ending) => {
+                flight.cut(ending);
+                match ending {
+                    Ending::For(reason) => {
+                        part(&mut up, &mut down, CloseCode::PolicyViolation, reason.as_str()).await;
+                    }
+                    Ending::Drain => part(&mut up, &mut down, CloseCode::GoingAway, GOING_AWAY).await,
+                }
                 flight.finished();
             }
-            End::Idle => part(&mut caller, &mut app, CloseCode::GoingAway, "idle").await,
+            End::Idle => part(&mut up, &mut down, CloseCode::GoingAway, "idle").await,
         }
     }
 }
 
-impl Side {
-    fn new(connection: Upgraded) -> Self {
-        let (reads, writes) = split(TokioIo::new(connection));
-        Self { reads, writes, sent: Frames::default() }
+impl Way {
+    fn new(from: ReadHalf<TokioIo<Upgraded>>, to: WriteHalf<TokioIo<Upgraded>>, to_app: bool) -> Self {
+        Self { from, to, to_app, buffer: vec![0; BUFFER], left: 0..0, sent: Frames::default() }
+    }
+
+    /// Until nothing more comes.
+    async fn run(&mut self, progress: &Progress, drain: &Drain) -> io::Result<()> {
+        while self.read().await? {
+            progress.moved(self.left.len());
+            while !self.left.is_empty() {
+                self.write(usize::MAX).await?;
+            }
+            self.to.flush().await?;
+        }
+        // An app that is stopped and does not say so: its callers hear from us that they should go elsewhere.
+        if drain.has_begun() && !self.to_app {
+            self.close(CloseCode::GoingAway, GOING_AWAY).await?;
+        }
+        self.to.shutdown().await
+    }
+
+    /// Whether something came.
+    async fn read(&mut self) -> io::Result<bool> {
+        let read = self.from.read(&mut self.buffer).await?;
+        self.left = 0..read;
+        Ok(read > 0)
+    }
+
+    /// Passes on so many bytes at most of what was read.
+    async fn write(&mut self, most: usize) -> io::Result<()> {
+        let left = self.buffer.get(self.left.clone()).unwrap_or_default();
+        let written = self.to.write(left.get(..most).unwrap_or(left)).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.sent.advance(left.get(..written).unwrap_or_default());
+        self.left.start += written;
+        Ok(())
+    }
+
+    /// Passes on the rest of a frame that is half sent, and nothing beyond it.
+    async fn finish_frame(&mut self) -> io::Result<()> {
+        while !self.sent.takes_more() && !self.sent.is_closed() {
+            if self.left.is_empty() && !self.read().await? {
+                break;
+            }
+            self.write(self.sent.missing()).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that this is the end, where a frame may follow.
+    async fn close(&mut self, code: CloseCode, why: &str) -> io::Result<()> {
+        if self.sent.takes_more() {
+            let frame = close(code, why, self.to_app);
+            self.to.write_all(&frame).await?;
+            self.sent.advance(&frame);
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, code: CloseCode, why: &str) -> io::Result<()> {
+        // What the policy no longer allows ends where it is.
+        if code == CloseCode::GoingAway {
+            self.finish_frame().await?;
+        }
+        self.close(code, why).await?;
+        self.to.shutdown().await
     }
 }
 
 /// Both directions, until both have ended.
-async fn carry(caller: &mut Side, app: &mut Side, up: &Progress, down: &Progress) -> io::Result<()> {
-    let mut upwards = std::pin::pin!(relay(&mut caller.reads, &mut app.writes, &mut app.sent, up));
-    let mut downwards = std::pin::pin!(relay(&mut app.reads, &mut caller.writes, &mut caller.sent, down));
+async fn carry(up: impl Future<Output = io::Result<()>>, down: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    let (mut up, mut down) = (std::pin::pin!(up), std::pin::pin!(down));
     let other = tokio::select! {
-        ended = upwards.as_mut() => {
+        ended = up.as_mut() => {
             ended?;
-            timeout(CLOSING, downwards).await
+            timeout(CLOSING, down).await
         }
-        ended = downwards.as_mut() => {
+        ended = down.as_mut() => {
             ended?;
-            timeout(CLOSING, upwards).await
+            timeout(CLOSING, up).await
         }
     };
     other.unwrap_or(Ok(()))
-}
-
-/// One direction. What is written is noted at once, so that it may be dropped at any time.
-async fn relay(
-    from: &mut (impl AsyncRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
-    sent: &mut Frames,
-    progress: &Progress,
-) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let read = from.read(&mut buffer).await?;
-        let mut left = buffer.get(..read).unwrap_or_default();
-        if left.is_empty() {
-            return to.shutdown().await;
-        }
-        progress.moved(read);
-        while !left.is_empty() {
-            let written = to.write(left).await?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            let (passed, rest) = left.split_at(written);
-            sent.advance(passed);
-            left = rest;
-        }
-        to.flush().await?;
-    }
-}
-
-async fn lapsed(lapse: Option<Lapse>) -> Reason {
-    match lapse {
-        Some(lapse) => lapse.await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Waits until neither direction has moved for so long.
@@ -152,18 +200,13 @@ async fn silence(patience: Duration, up: &Progress, down: &Progress) {
     }
 }
 
-/// Says to both sides that this is the end, where a frame may follow, and waits a moment for the caller's own end, as what
-/// is under way is lost when a connection is closed with something unread.
-async fn part(caller: &mut Side, app: &mut Side, code: CloseCode, why: &str) {
+/// Says to both sides that this is the end, and waits a moment for the caller's own end, as what is under way is lost when
+/// a connection is closed with something unread.
+async fn part(up: &mut Way, down: &mut Way, code: CloseCode, why: &str) {
     let farewell = async {
-        for (side, to_server) in [(&mut *app, true), (&mut *caller, false)] {
-            if side.sent.takes_more() {
-                let _ = side.writes.write_all(&close(code, why, to_server)).await;
-            }
-            let _ = side.writes.shutdown().await;
-        }
-        let mut buffer = [0; 1024];
-        while caller.reads.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+        // Together: who takes nothing must not keep the other from hearing it.
+        let _ = tokio::join!(up.end(code, why), down.end(code, why));
+        while up.read().await.is_ok_and(|came| came) {}
     };
     // Who does not take it in time is cut off.
     let _ = timeout(FAREWELL, farewell).await;
