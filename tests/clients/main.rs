@@ -1,13 +1,16 @@
 //! The sidecar as a certified OpenID client sees it, with tokens of the Okta-like server: DPoP (RFC 9449) by somebody
-//! else's code on both sides. Both are npm packages: `make test` installs them and says where they are.
+//! else's code on both sides, and the client that the docs show. Both are npm packages: `make test` installs them and
+//! says where they are.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tests::certificates::Authority;
+use tests::kubernetes::repository;
 use tests::upstream::{Upstream, ok};
 use tests::wait::eventually;
 use tollgate_sidecar::{AccessLogTo, DrainTimes, Limits, Options, Sidecar};
@@ -36,7 +39,8 @@ struct OktaLike {
 }
 
 impl OktaLike {
-    fn start() -> Self {
+    /// With TLS where a folder has `tls.crt` and `tls.key`.
+    fn start(tls: Option<&Path>) -> Self {
         let config = json!({
             "audience": "api://default", "scopes": ["items"],
             "clients": [{"clientId": CLIENT.0, "clientSecret": CLIENT.1, "dpop": true, "scopes": ["items"]}],
@@ -45,6 +49,9 @@ impl OktaLike {
         std::fs::write(file.path(), config.to_string()).expect("the configuration");
         let mut node = node();
         node.arg(folder("TOLLGATE_OKTA_LIKE").join("src/main.mjs"));
+        if let Some(tls) = tls {
+            node.env("TLS_CERT_FILE", tls.join("tls.crt")).env("TLS_KEY_FILE", tls.join("tls.key"));
+        }
         let mut process = node.env("PORT", "0").env("CONFIG_FILE", file.path()).spawn().expect("node starts");
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("its output")).read_line(&mut line).expect("its first line");
@@ -60,12 +67,13 @@ impl Drop for OktaLike {
     }
 }
 
-/// A sidecar before an app, reached by its own address.
-async fn sidecar(issuer: &OktaLike, app: &Upstream, nonce: &str) -> (Sidecar, String) {
+/// A sidecar before an app, reached by its own address; with TLS where a folder has `tls.crt`, `tls.key`, and the
+/// issuer's CA in `ca.crt`.
+async fn sidecar(issuer: &OktaLike, app: &Upstream, nonce: &str, tls: Option<&Path>) -> (Sidecar, String) {
     // The URL has to be known before the port is bound; nobody else takes it in the meantime.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a port");
-    let url = format!("http://{port}");
-    let config = json!({
+    let url = format!("{}://{port}", if tls.is_some() { "https" } else { "http" });
+    let mut config = json!({
         "namespace": "shop",
         "name": "items",
         "issuers": [{
@@ -81,6 +89,10 @@ async fn sidecar(issuer: &OktaLike, app: &Upstream, nonce: &str) -> (Sidecar, St
         "upstream": {"port": app.port()},
         "logLevel": "info",
     });
+    if let Some(tls) = tls {
+        config["tls"] = json!({"dir": tls});
+        config["issuers"][0]["caFile"] = json!(tls.join("ca.crt"));
+    }
     let options = Options {
         config: config.to_string().into_bytes(),
         hints: PathBuf::new(),
@@ -110,19 +122,24 @@ async fn run_client(issuer: &OktaLike, api: &str, algorithm: &str) -> Value {
     let mut node = node();
     node.arg(folder("TOLLGATE_CLIENTS").join("dpop.mjs"));
     node.env("ISSUER", &issuer.issuer).env("API", api).env("ALGORITHM", algorithm);
-    node.env("CLIENT_ID", CLIENT.0).env("CLIENT_SECRET", CLIENT.1).stderr(Stdio::piped());
-    let output = tokio::task::spawn_blocking(move || node.output()).await.expect("no panic").expect("node runs");
+    serde_json::from_str(&printed(node).await).expect("one JSON object")
+}
+
+/// What a client printed, which had no trouble.
+async fn printed(mut client: Command) -> String {
+    client.env("CLIENT_ID", CLIENT.0).env("CLIENT_SECRET", CLIENT.1).stderr(Stdio::piped());
+    let output = tokio::task::spawn_blocking(move || client.output()).await.expect("no panic").expect("node runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
+    String::from_utf8(output.stdout).expect("text")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certified_client_uses_bound_tokens_and_a_thief_does_not() {
     tests::install_crypto();
-    let (issuer, app) = (OktaLike::start(), Upstream::start(|_| ok("[]")).await);
+    let (issuer, app) = (OktaLike::start(None), Upstream::start(|_| ok("[]")).await);
     for nonce in ["None", "PerPod"] {
-        let (_sidecar, api) = sidecar(&issuer, &app, nonce).await;
+        let (_sidecar, api) = sidecar(&issuer, &app, nonce, None).await;
         for algorithm in ["ES256", "RS256"] {
             let before = app.arrived().len();
             let seen = run_client(&issuer, &api, algorithm).await;
@@ -155,4 +172,27 @@ async fn a_certified_client_uses_bound_tokens_and_a_thief_does_not() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_that_the_docs_show_works_as_it_stands_there() {
+    tests::install_crypto();
+    let (ca, folder) = (Authority::new("Test CA"), tempfile::tempdir().expect("a folder"));
+    ca.server("127.0.0.1").mount(folder.path());
+    let ca_file = folder.path().join("ca.crt");
+    ca.write(&ca_file);
+    let page = std::fs::read_to_string(repository().join("docs/dpop.md")).expect("the page");
+    let (_, rest) = page.split_once("```js\n").expect("a client");
+    let (shown, _) = rest.split_once("```").expect("its end");
+    // Beside the packages that it imports.
+    let program =
+        tempfile::Builder::new().suffix(".mjs").tempfile_in(self::folder("TOLLGATE_CLIENTS")).expect("a file");
+    std::fs::write(program.path(), shown).expect("the client");
+
+    let (issuer, app) = (OktaLike::start(Some(folder.path())), Upstream::start(|_| ok("red ball")).await);
+    let (_sidecar, api) = sidecar(&issuer, &app, "PerPod", Some(folder.path())).await;
+    let mut node = node();
+    node.arg(program.path()).env("ISSUER", &issuer.issuer).env("API", &api).env("NODE_EXTRA_CA_CERTS", &ca_file);
+    assert_eq!(printed(node).await, "200 red ball\n401 sender_mismatch\n");
+    assert_eq!(app.arrived().len(), 1, "only the holder's request reaches the app");
 }
