@@ -51,7 +51,7 @@ fn readme_shows_only_commands_that_are_run() {
 
 #[test]
 fn links_lead_somewhere() {
-    for page in PAGES.iter().copied().chain(["README.md"]) {
+    for page in PAGES.iter().copied().chain(["README.md", "SECURITY.md", "examples/README.md"]) {
         let text = read(page);
         let folder = repository().join(page).parent().expect("a page lies in a folder").to_owned();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
