@@ -193,8 +193,6 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
         // The usual options name no header of ours to keep.
         .filter(|name| !name.eq_ignore_ascii_case(b"close") && !name.eq_ignore_ascii_case(b"keep-alive"))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
-        // Host is not a header of the hop whatever somebody says.
-        .filter(|name| *name != header::HOST)
         .collect();
     for name in named {
         headers.remove(name);
