@@ -1,9 +1,12 @@
 //! What reaches the app and what comes back: targets, methods and bodies as they were sent.
 
+use std::collections::BTreeSet;
+
 use tests::raw::Raw;
 use tests::upstream::{ManualUpstream, Reply, Upstream, ok};
+use tests::wait::eventually;
 
-use crate::scene::{Scene, public, reason, request};
+use crate::scene::{PATIENCE, Scene, public, reason, request};
 
 #[tokio::test]
 async fn target_bytes_arrive_as_they_were_sent() {
@@ -204,13 +207,19 @@ async fn http_1_0_is_served_without_a_host() {
 async fn one_connection_of_a_caller_serves_many_requests_over_one_to_the_app() {
     let app = Upstream::start(|_| ok("hello")).await;
     let scene = Scene::start(&public(app.port())).await;
-    let mut caller = Raw::connect(scene.address()).await;
-    for _ in 0..20 {
-        caller.send(request("GET", "/", &[], "")).await;
-        let head = caller.head().await.expect("an answer");
-        assert_eq!(caller.body(&head, "GET").await.bytes, b"hello");
-    }
-    assert!(app.arrived().iter().all(|request| request.connection == 0), "the connection to the app is kept");
+    // On a busy machine a request may come before the connection is back in the pool.
+    eventually("twenty requests in a row come over one connection", PATIENCE, || async {
+        let mut caller = Raw::connect(scene.address()).await;
+        let before = app.arrived().len();
+        for _ in 0..20 {
+            caller.send(request("GET", "/", &[], "")).await;
+            let head = caller.head().await.expect("an answer");
+            assert_eq!(caller.body(&head, "GET").await.bytes, b"hello");
+        }
+        let used: BTreeSet<usize> = app.arrived()[before..].iter().map(|request| request.connection).collect();
+        if used.len() == 1 { Ok(()) } else { Err(format!("{used:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test]
