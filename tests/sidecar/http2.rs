@@ -72,6 +72,12 @@ async fn what_has_two_meanings_is_refused() {
     }
     let nowhere = Request::builder().method(Method::CONNECT).uri("api.test:443").body(()).expect("a request");
     assert_eq!(caller.ask(nowhere).await.expect("an answer").status(), 405);
+    // Extended CONNECT is for WebSockets alone.
+    for protocol in ["connect-udp", "websockets", "WebSocket"] {
+        let mut other = Request::connect("http://api.test/").body(()).expect("a request");
+        other.extensions_mut().insert(h2::ext::Protocol::from(protocol));
+        assert_eq!(caller.ask(other).await.expect("an answer").status(), 405, "{protocol}");
+    }
     assert!(app.arrived().is_empty());
 }
 

@@ -15,6 +15,7 @@ use tests::raw::Raw;
 use tests::upstream::{ManualUpstream, Reply, Upstream, ok};
 use tests::websocket::{Socket, by_connect, by_upgrade, echo, told};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::scene::{PATIENCE, Scene, items, public, reason, request};
@@ -164,6 +165,19 @@ async fn only_websocket_is_asked_of_the_app_and_only_by_a_sound_handshake() {
     let head = app.last().head;
     assert_eq!((head.header("upgrade"), head.header("x-gone")), (Some("websocket"), None));
     assert_eq!(head.header("connection").map(str::to_ascii_lowercase).as_deref(), Some("upgrade"));
+}
+
+#[tokio::test]
+async fn a_length_in_the_apps_yes_is_no_length_of_the_tunnel() {
+    let app = Upstream::start(|request| {
+        let accept = derive_accept_key(request.head.header("sec-websocket-key").expect("a key").as_bytes());
+        let yes = GRANTED.replace("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", &accept);
+        Reply::Bytes(yes.replace("upgrade: websocket", "upgrade: websocket\r\ncontent-length: 5").into())
+    })
+    .await;
+    let scene = Scene::start(&public(app.port())).await;
+    let (headers, _socket) = by_connect(scene.address(), "/", &[]).await.expect("a WebSocket");
+    assert_eq!(headers.get("content-length"), None);
 }
 
 #[tokio::test]

@@ -237,6 +237,9 @@ fn rules_that_differ_in_parameters_alone_both_hold() {
     for path in ["/a;b", "/a;b/c", "/a", "/a;c"] {
         assert_eq!(outcome(&table, "GET", path), "a", "{path}");
     }
+    let of_the_root =
+        [route("open", exact("/"), &[], Access::Public, &[]), route("closed", exact("/;b"), &[], Access::Denied, &[])];
+    assert_eq!(outcome(&self::table(&of_the_root), "GET", "/"), "denied");
 }
 
 #[test]

@@ -156,6 +156,17 @@ mod tests {
     }
 
     #[test]
+    fn a_head_of_too_many_lines_is_refused() {
+        let (mut parts, ()) = Request::builder().uri("/").header(header::HOST, "a").body(()).unwrap().into_parts();
+        for _ in 1..MAX_HEADERS {
+            parts.headers.append("x-more", HeaderValue::from_static(""));
+        }
+        assert!(check(&parts).is_ok());
+        parts.headers.append("x-more", HeaderValue::from_static(""));
+        assert_eq!(check(&parts).unwrap_err().0.reason, Reason::HeadersTooLarge);
+    }
+
+    #[test]
     fn only_a_path_is_a_path() {
         for (target, expected) in [
             ("/a?b", Some("/a")),

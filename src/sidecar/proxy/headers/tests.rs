@@ -236,6 +236,7 @@ fn the_chain_of_proxies_is_continued_in_one_line() {
     );
     assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.7");
     assert_eq!(headers["forwarded"], "for=1.1.1.1, for=10.0.0.7;proto=http");
+    assert!(!headers.contains_key("te"), "who takes no trailers is not said to");
     assert_eq!(headers["x-forwarded-proto"], "https");
     assert_eq!(headers["x-forwarded-host"], "public.test");
     assert_eq!(headers["traceparent"], "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
@@ -291,6 +292,10 @@ fn trailers_carry_no_identity_framing_or_credentials() {
         ("host", "other"),
         ("content-length", "5"),
         ("transfer-encoding", "chunked"),
+        ("connection", "x-hop"),
+        ("x-hop", "1"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-authorization", "Basic x"),
         ("x-checksum", "abc"),
         ("grpc-status", "0"),
     ]);

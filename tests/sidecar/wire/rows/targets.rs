@@ -123,6 +123,7 @@ fn bypasses() -> Vec<Row> {
         "/docs/secret/",
         "/docs/secret;x/y",
         "/docs/%73ecret",
+        "/docs/%C5%BFecret",
         "/docs/;/secret",
         "/docs;x/secret",
         "/docs/;x/SECRET",
