@@ -117,7 +117,9 @@ async fn take(shared: Shared, keys: Arc<Keys>, turn: Turn) {
     let supply = supplies.end(&turn);
     match outcome {
         Ok(jwks) => {
-            supply.map(|supply| supply.fetched(jwks, epoch_seconds(), now, jitter));
+            if let Some(supply) = supply {
+                supply.fetched(jwks, epoch_seconds(), now, jitter);
+            }
             shared.metrics.fetched_keys("ok");
         }
         Err(error) => {
