@@ -39,7 +39,6 @@ pub use upstream::{
     ArrayForm, AuthorizationHeader, ClaimHeader, Upstream, UpstreamAddress, UpstreamProtocol, UpstreamTimeouts,
     UpstreamTls,
 };
-pub(crate) use upstream::{MEANINGFUL_HEADERS, MEANINGFUL_PREFIXES};
 
 /// What is protected, and how.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod data_path;
+pub mod header_names;
 pub mod hints;
 pub mod names;
 pub mod report;

@@ -36,45 +36,6 @@ const OVERRIDES: [&str; 5] =
 /// such header.
 const HTTPOXY: &str = "proxy";
 
-/// Names that HTTP, browsers, proxies and frameworks give a meaning, beside those above: a claim in one of these would be
-/// taken for something else. The resource's own rule refuses them too.
-const OF_HTTP: [&str; 20] = [
-    "alt-svc",
-    "baggage",
-    "cache-control",
-    "cookie2",
-    "date",
-    "early-data",
-    "from",
-    "keep-alive",
-    "max-forwards",
-    "origin",
-    "pragma",
-    "priority",
-    "range",
-    "referer",
-    "server",
-    "set-cookie",
-    "tracestate",
-    "user-agent",
-    "via",
-    "warning",
-];
-
-/// The same for whole families.
-const FAMILIES: [&str; 10] = [
-    "accept",
-    "access-control-",
-    "content-",
-    "grpc-",
-    "if-",
-    "proxy-",
-    "sec-",
-    "x-envoy-",
-    "x-forwarded",
-    "x-rewrite-",
-];
-
 /// Of one connection, not of the message (RFC 9110 section 7.6.1). `Expect` ends here too: we say 100 when we begin to
 /// read the body. `Upgrade` is dropped. What proxies ask their next client for (sections 11.7.1 to 11.7.3) is not for an
 /// app behind us to ask or to hear; any other `Proxy-*` (such as `Proxy-Status`, RFC 9209) is end to end.
@@ -123,8 +84,7 @@ pub(crate) fn check_claim_header(name: &str) -> Result<(), &'static str> {
     if is_ours(name) {
         return Err("starts with x-tollgate-, which is the sidecar's own");
     }
-    let known = [&MEANINGFUL[..], &OVERRIDES, &OF_HTTP, &[HTTPOXY]].concat();
-    if is_hop_by_hop(name) || known.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family)) {
+    if tollgate_contract::header_names::is_meaningful(name) {
         return Err("means something else in HTTP");
     }
     Ok(())

@@ -4,6 +4,7 @@
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tollgate_contract::header_names::{MEANINGFUL, MEANINGFUL_PREFIXES};
 
 use super::{CaBundle, limits, rules};
 
@@ -142,69 +143,9 @@ impl Default for UpstreamTimeouts {
     }
 }
 
-/// Headers that mean something to servers and proxies, so that none may be a claim's: those of one connection, of
-/// credentials, of routing and of framing, and those that a reader trusts to come from a proxy.
-pub(crate) const MEANINGFUL_HEADERS: [&str; 40] = [
-    "alt-svc",
-    "authorization",
-    "baggage",
-    "cache-control",
-    "connection",
-    "cookie",
-    "cookie2",
-    "date",
-    "dpop",
-    "early-data",
-    "expect",
-    "forwarded",
-    "from",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "max-forwards",
-    "origin",
-    "pragma",
-    "priority",
-    "proxy",
-    "range",
-    "referer",
-    "server",
-    "set-cookie",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-    "via",
-    "warning",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-real-ip",
-    "x-request-id",
-];
-
-/// And those that begin so.
-pub(crate) const MEANINGFUL_PREFIXES: [&str; 10] = [
-    "accept",
-    "access-control-",
-    "content-",
-    "grpc-",
-    "if-",
-    "proxy-",
-    "sec-",
-    "x-envoy-",
-    "x-forwarded",
-    "x-rewrite-",
-];
-
 /// The name of a claim's header. A mistake that has a rule of its own is left to it.
 fn claim_header(schema: &mut schemars::Schema) {
-    let meaningful =
-        format!("!self.matches('^(?i)(({})$|({}))')", MEANINGFUL_HEADERS.join("|"), MEANINGFUL_PREFIXES.join("|"));
+    let meaningful = format!("!self.matches('^(?i)(({})$|({}))')", MEANINGFUL.join("|"), MEANINGFUL_PREFIXES.join("|"));
     rules::add(
         schema,
         [

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use tollgate_contract::header_names::is_meaningful;
 use tollgate_contract::names::{IDENTITY_HEADER_PREFIX, LOOPBACK_BROKER_PORT, PROXY_PORT};
 use tollgate_contract::{AuthorizationHeader, ClaimHeader, UpstreamAddress, UpstreamProtocol, UpstreamTimeouts};
 
-use crate::types::{self, MEANINGFUL_HEADERS, MEANINGFUL_PREFIXES, limits};
+use crate::types::{self, limits};
 
 use super::issuer::{CaBundle, parse_ca_bundle};
 use super::text::{is_header_name, is_subdomain, millis, parse_duration};
@@ -99,9 +100,7 @@ fn parse_claim_header(header: &types::ClaimHeader) -> Result<ClaimHeader, NotAcc
             "headers that start with X-Tollgate are the sidecar's own; choose another name, such as X-User",
         );
     }
-    let is_meaningful = MEANINGFUL_HEADERS.contains(&header.as_str())
-        || MEANINGFUL_PREFIXES.iter().any(|prefix| header.starts_with(prefix));
-    if is_meaningful {
+    if is_meaningful(&header) {
         return invalid("this header means something to servers and proxies; choose another name, such as X-User");
     }
     match claim_path(claim) {
