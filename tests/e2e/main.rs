@@ -7,3 +7,4 @@ mod main_job;
 mod ownership;
 mod repair;
 mod rollout;
+mod seeds;
