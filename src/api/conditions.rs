@@ -123,6 +123,8 @@ pub mod reason {
     pub const CA_BUNDLE_UNUSABLE: &str = "CaBundleUnusable";
     /// The Secret with the certificate of the port that callers use is missing, or holds none.
     pub const CERTIFICATE_MISSING: &str = "CertificateMissing";
+    /// The certificate of the port that callers use has expired.
+    pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
 
     /// Any condition that nothing is known about yet; Accepted while objects of an earlier resource of the same name are
     /// being removed.

@@ -50,6 +50,8 @@ pub enum ProblemCode {
     CaBundleUnusable,
     /// The mounted Secret with the proxy port's certificate is missing, or its certificate and key are none.
     TlsCertificateMissing,
+    /// The mounted certificate of the proxy port, or the one in force, has ended.
+    TlsCertificateExpired,
     /// The mounted CA bundle of callers' certificates is missing or holds no certificate.
     ClientCaMissing,
     /// The mounted CA bundle of the app's certificate is missing or holds no certificate.

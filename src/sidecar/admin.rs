@@ -2,6 +2,7 @@
 //! callers, nothing secret, and nothing that changes anything.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::StatusCode;
 use prometheus_client::registry::Registry;
@@ -9,6 +10,7 @@ use tollgate_contract::{PolicyHash, Problem, SidecarReport, names};
 use tollgate_runtime::admin::Answer;
 
 use crate::idp::Issuers;
+use crate::proxy::Dialer;
 use crate::proxy::listening::Listening;
 use crate::server::{Drain, Tls};
 
@@ -21,6 +23,7 @@ pub(crate) struct Admin {
     pub(crate) drain: Drain,
     /// None = plain.
     pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) dialer: Arc<Dialer>,
     pub(crate) app: Listening,
 }
 
@@ -48,6 +51,8 @@ impl Admin {
             unready("waiting for the issuers' keys or the client's credentials\n")
         } else if self.tls.as_ref().is_some_and(|tls| !tls.is_ready()) {
             unready("waiting for the certificate\n")
+        } else if !self.dialer.is_ready() {
+            unready("waiting for the CA certificates that the app is known by\n")
         } else {
             Answer::text(StatusCode::OK, "ready\n")
         }
@@ -55,8 +60,9 @@ impl Admin {
 
     fn problems(&self) -> Vec<Problem> {
         let mut problems = self.issuers.problems();
-        let of_tls = self.tls.as_ref().and_then(|tls| tls.problem());
-        problems.extend(of_tls.map(|code| Problem { code, issuer: String::new() }));
+        let of_callers = self.tls.as_ref().and_then(|tls| tls.problem(SystemTime::now()));
+        let of_files = of_callers.into_iter().chain(self.dialer.problem());
+        problems.extend(of_files.map(|code| Problem { code, issuer: String::new() }));
         problems
     }
 

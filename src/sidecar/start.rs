@@ -185,6 +185,7 @@ impl Sidecar {
             registry,
             drain: drain.clone(),
             tls: tls.clone(),
+            dialer: Arc::clone(&dialer),
             app: Listening::watch(dialer.address(), background.clone()),
         };
         let rescue = Rescue::new(&policy);

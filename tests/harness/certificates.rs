@@ -63,6 +63,17 @@ impl Authority {
         self.sign(&CertificateParams::new(vec![name.to_owned()]).expect("a name"))
     }
 
+    /// A server's certificate for this name that ends then.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn server_until(&self, name: &str, end: SystemTime) -> Pair {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.not_after = end.into();
+        self.sign(&params)
+    }
+
     /// A caller's certificate.
     ///
     /// # Panics

@@ -131,6 +131,26 @@ async fn an_issuer_in_trouble_is_named_and_does_not_take_readiness_away() {
 }
 
 #[tokio::test]
+async fn a_broken_renewed_certificate_is_said_on_the_resource_while_the_pods_serve_on() {
+    let (scene, operator) = Scene::with_operator("certificate").await;
+    let tls = json!({"secretRef": {"name": "items-tls"}});
+    scene.create(&scene.items(json!({"app": {"replicas": 1}, "tls": tls}))).await;
+    let pod = scene.pods(1).await.remove(0);
+    let sidecar = kubelet::run(&scene, &pod, 40).await;
+    scene.condition("Ready", "True", "Ready").await;
+    sidecar.has(&[ProblemCode::TlsCertificateExpired]);
+    scene.edit::<OktaProtectedApi>(json!({"metadata": {"annotations": {"look": "now"}}})).await;
+    let message = scene.condition("PolicyEnforced", "True", "CertificateExpired").await;
+    assert!(message.contains("The certificate in the Secret items-tls has expired"), "{message}");
+    assert_eq!(scene.event("CertificateExpired").await, ("Warning".to_owned(), message));
+    scene.condition("Ready", "True", "Ready").await;
+    sidecar.has(&[]);
+    scene.edit::<OktaProtectedApi>(json!({"metadata": {"annotations": {"look": "again"}}})).await;
+    scene.condition("PolicyEnforced", "True", "Enforced").await;
+    operator.stop().await;
+}
+
+#[tokio::test]
 async fn a_missing_secret_is_named_and_the_kubelet_is_made_to_look_again() {
     let (scene, operator) = Scene::with_operator("secret").await;
     scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tests::certificates::{Authority, Pair, connect};
@@ -58,6 +58,12 @@ impl Sealed {
     }
 
     async fn await_problem(&self, problem: Option<ProblemCode>) {
+        self.await_said(problem).await;
+        let gauge = format!("tollgate_tls_files_unusable {}", u8::from(problem.is_some()));
+        self.scene.await_metric(&gauge).await;
+    }
+
+    async fn await_said(&self, problem: Option<ProblemCode>) {
         eventually("the report says so", PATIENCE, || async {
             let report: SidecarReport = serde_json::from_str(&self.scene.admin("/config").await.1).expect("a report");
             // The issuer cannot be reached, which is another matter.
@@ -65,8 +71,6 @@ impl Sealed {
             if said == problem { Ok(()) } else { Err(format!("{said:?}")) }
         })
         .await;
-        let gauge = format!("tollgate_tls_files_unusable {}", u8::from(problem.is_some()));
-        self.scene.await_metric(&gauge).await;
     }
 }
 
@@ -148,6 +152,21 @@ async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_no
     assert!(shows(&next).await);
     std::fs::remove_file(sealed.folder.path().join("tls.crt")).expect("a file");
     assert!(shows(&next).await);
+    // One that is renewed too late.
+    sealed.ca.expired_caller("localhost").mount(sealed.folder.path());
+    sealed.await_problem(Some(ProblemCode::TlsCertificateExpired)).await;
+    assert!(shows(&next).await);
+    assert_eq!(sealed.scene.admin("/config").await.0.status(), 200);
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_while_it_is_in_force_is_said_to_have() {
+    let (ca, folder) = (Authority::new("CA"), tempfile::tempdir().expect("a folder"));
+    ca.server_until("localhost", SystemTime::now() + Duration::from_secs(4)).mount(folder.path());
+    let sealed = Sealed::over(ca, folder, None).await;
+    sealed.await_said(Some(ProblemCode::TlsCertificateExpired)).await;
+    sealed.ca.server("localhost").mount(sealed.folder.path());
+    sealed.await_problem(None).await;
 }
 
 #[tokio::test]

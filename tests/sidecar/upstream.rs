@@ -11,10 +11,12 @@ use hyper::body::Frame;
 use serde_json::{Value, json};
 use tests::app::{AnyBody, App, Protocol, body};
 use tests::certificates::Authority;
+use tests::issuer::FakeIssuer;
 use tests::raw::Raw;
 use tests::upstream::{Upstream, ok};
 use tests::wait::eventually;
 use tokio::sync::Semaphore;
+use tollgate_contract::{ProblemCode, SidecarReport};
 
 use crate::scene::{PATIENCE, Scene, options, public, reason, request};
 
@@ -245,15 +247,48 @@ async fn an_app_that_cannot_prove_its_name_gets_nothing() {
         let (head, body) = scene.get("/", &[]).await;
         assert_eq!((head.status(), reason(&body).as_str()), (502, "upstream_unreachable"), "{what}");
     }
-    // The bundle alone is trusted, and it has to hold something.
-    for (file, expected) in [("missing.crt", "reading"), ("empty.crt", "no usable certificate")] {
-        let file = folder.path().join(file);
-        if expected != "reading" {
-            std::fs::write(&file, "").expect("a file");
-        }
-        let options = options(&with_tls(public(9), "app.internal", &file));
-        let error = Box::pin(tollgate_sidecar::Sidecar::start(options)).await.err().expect("a refusal");
-        assert!(format!("{:#}", anyhow::Error::from(error)).contains(expected), "{expected}");
+}
+
+/// What the report says of files.
+async fn problem(scene: &Scene) -> Option<ProblemCode> {
+    let report: SidecarReport = serde_json::from_str(&scene.admin("/config").await.1).expect("a report");
+    report.problems.iter().find(|problem| problem.issuer.is_empty()).map(|problem| problem.code)
+}
+
+/// The bundle alone is trusted, and it has to hold something.
+#[tokio::test]
+async fn without_a_ca_the_app_gets_nothing_until_there_is_one_and_a_broken_one_changes_nothing() {
+    let ca = Authority::new("App CA");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ca_file, empty) = (folder.path().join("ca.crt"), folder.path().join("empty.crt"));
+    std::fs::write(&empty, "").expect("a file");
+    let app = echo(Protocol::Http1, Some(ca.server("app.internal").acceptor(&[]))).await;
+    let issuer = FakeIssuer::start().await;
+    let mut config = public(app.port());
+    config["issuers"][0]["url"] = json!(issuer.url());
+    config["issuers"][0]["caFile"] = json!(issuer.ca_file());
+    for file in [&empty, &ca_file] {
+        let scene = Scene::start(&with_tls(config.clone(), "app.internal", file)).await;
+        let (head, body) = scene.get("/", &[]).await;
+        assert_eq!((head.status(), reason(&body).as_str()), (502, "upstream_unreachable"));
+        assert_eq!(problem(&scene).await, Some(ProblemCode::UpstreamCaMissing));
+        eventually("nothing else is missing", PATIENCE, || async {
+            let (head, why) = scene.admin("/readyz").await;
+            assert_eq!(head.status(), 503);
+            if why.contains("CA certificates") { Ok(()) } else { Err(why) }
+        })
+        .await;
+        ca.write(file);
+        let scene = scene.into_ready().await;
+        assert_eq!((problem(&scene).await, scene.get("/", &[]).await.0.status()), (None, 200));
+        std::fs::write(file, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect("a file");
+        eventually("the report says so", PATIENCE, || async {
+            let said = problem(&scene).await;
+            if said == Some(ProblemCode::UpstreamCaMissing) { Ok(()) } else { Err(format!("{said:?}")) }
+        })
+        .await;
+        assert_eq!(scene.get("/", &[]).await.0.status(), 200, "the last good one stays in force");
+        assert_eq!(scene.admin("/readyz").await.0.status(), 200);
     }
 }
 

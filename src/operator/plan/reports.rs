@@ -11,7 +11,7 @@ use tollgate_api::types::{Issuer, IssuerStatus};
 use tollgate_contract::names::ADMIN_PORT;
 use tollgate_contract::{PolicyHash, Problem, ProblemCode, SidecarReport};
 
-pub use problems::{issuers_reachable, problems};
+pub use problems::{issuers_reachable, problems, with_broken_files};
 
 use super::names::{APP_NAME_LABEL, TOLLGATE};
 use super::pods::{PodView, SidecarState};
@@ -80,6 +80,7 @@ impl PolledPod {
             | ProblemCode::CaBundleMissing
             | ProblemCode::CaBundleUnusable
             | ProblemCode::TlsCertificateMissing
+            | ProblemCode::TlsCertificateExpired
             | ProblemCode::ClientCaMissing
             | ProblemCode::UpstreamCaMissing => true,
             ProblemCode::CredentialsRefused

@@ -11,7 +11,7 @@ use tollgate_contract::{PolicyHash, ValidationMode};
 
 use super::keys::Seeds;
 use super::render::scheme;
-use super::reports::{PolledPod, enforced, issuer_keys, issuers_reachable};
+use super::reports::{PolledPod, enforced, issuer_keys, issuers_reachable, with_broken_files};
 use super::schedule::Pace;
 use super::workload;
 
@@ -87,6 +87,7 @@ pub fn assess(facts: &Facts<'_>, previous: &OktaProtectedApiStatus, now: &Time) 
         Some((policy, replicas)) => enforced(pods, &policy, replicas, operator_namespace),
         None => (nothing_enforced(), "0/0".to_owned()),
     };
+    let enforced = with_broken_files(enforced, pods, &resource.spec);
     let reachable = issuers_reachable(pods, issuers, seeds);
     let ready = ready(&accepted, &workload, &enforced);
 
@@ -165,21 +166,26 @@ fn pace(verdict: &Verdict, conditions: &[&NewCondition], pods: &[PolledPod]) -> 
 fn announcements(old: &[Condition], new: &[Condition]) -> Vec<Announcement> {
     const PROGRESS: [&str; 4] = [reason::PROGRESSING, reason::NO_PODS, reason::PENDING, reason::APP_NOT_READY];
     let is = |condition: &Condition, kind: ConditionType| condition.type_ == kind.as_str();
+    // What holds with another reason than its own holds no longer for the next pod.
+    let is_wrong = |condition: &Condition| {
+        condition.status != "True"
+            || (is(condition, ConditionType::PolicyEnforced) && condition.reason != reason::ENFORCED)
+    };
     let was_wrong = |condition: &Condition| {
         old.iter().any(|before| {
-            before.type_ == condition.type_ && before.status != "True" && !PROGRESS.contains(&before.reason.as_str())
+            before.type_ == condition.type_ && is_wrong(before) && !PROGRESS.contains(&before.reason.as_str())
         })
     };
     transitions(old, new)
         .into_iter()
         .filter(|condition| match condition.status.as_str() {
-            "True" => is(condition, ConditionType::Ready) || was_wrong(condition),
+            "True" => is(condition, ConditionType::Ready) || is_wrong(condition) || was_wrong(condition),
             _ => !is(condition, ConditionType::Ready) && !PROGRESS.contains(&condition.reason.as_str()),
         })
         // One cause is one Event: an issuer that keeps pods from becoming ready is told by its own condition.
         .filter(|condition| !is(condition, ConditionType::WorkloadAvailable) || !is_issuers_trouble(condition, new))
         .map(|condition| Announcement {
-            warning: condition.status != "True" && condition.reason != reason::ROLL_PENDING,
+            warning: is_wrong(condition) && condition.reason != reason::ROLL_PENDING,
             reason: condition.reason.clone(),
             action: condition.type_.clone(),
             note: condition.message.clone(),
@@ -350,6 +356,35 @@ mod tests {
         let after = assessed(&accepted(), Some(&deployment), &[conforming(), conforming()], &during.status);
         assert_eq!(after.announcements.len(), 1);
         assert!(!after.announcements[0].warning, "healing is news too");
+    }
+
+    #[test]
+    fn a_broken_file_of_a_pod_that_serves_is_announced_with_its_end_and_takes_no_readiness() {
+        let mut resource = resource();
+        resource.spec.tls = serde_json::from_value(json!({"secretRef": {"name": "items-tls"}})).expect("tls");
+        let at_pods = |problems: &[ProblemCode], previous: &OktaProtectedApiStatus| {
+            let facts = Facts {
+                resource: &resource,
+                verdict: &accepted(),
+                deployment: Some(&deployment(&rolled_out())),
+                pods: &[conforming(), pod(&hash("new"), SidecarState::Up, reporting(&hash("new"), problems))],
+                seeds: &Seeds::default(),
+                operator_namespace: "tollgate-system",
+            };
+            let Assessment { status, announcements, .. } = assess(&facts, previous, &at(10));
+            let said: Vec<_> = announcements.into_iter().map(|said| (said.warning, said.reason, said.action)).collect();
+            (status, said)
+        };
+        let broken = [ProblemCode::TlsCertificateMissing];
+        let (during, said) = at_pods(&broken, &settled().status);
+        assert!(is_ready(&during));
+        assert_eq!(word(&during, ConditionType::PolicyEnforced), ("True", "CertificateMissing"));
+        assert_eq!(said, [(true, "CertificateMissing".to_owned(), "PolicyEnforced".to_owned())]);
+        let (still, said) = at_pods(&broken, &during);
+        assert_eq!((&still, said), (&during, vec![]));
+        let (after, said) = at_pods(&[], &during);
+        assert_eq!(word(&after, ConditionType::PolicyEnforced), ("True", "Enforced"));
+        assert_eq!(said, [(false, "Enforced".to_owned(), "PolicyEnforced".to_owned())]);
     }
 
     #[test]

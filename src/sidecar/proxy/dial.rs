@@ -1,5 +1,6 @@
 //! Connections to the app as bytes: where it listens, TLS where the policy asks for it, and how long all of that may
-//! take. What is spoken on them is the pools' business.
+//! take. A CA bundle that is missing or broken leaves the last good one in force. What is spoken on them is the pools'
+//! business.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tollgate_contract::{UpstreamAddress, UpstreamConfig, UpstreamProtocol, UpstreamTls, names};
+use tollgate_contract::{ProblemCode, UpstreamAddress, UpstreamConfig, UpstreamProtocol, UpstreamTls, names};
 use tollgate_runtime::files::{self, FileError};
 
 /// A bundle of every public CA has some 200 KiB.
@@ -54,12 +55,6 @@ pub enum UpstreamError {
         #[source]
         source: InvalidDnsNameError,
     },
-    /// The CA bundle cannot be read.
-    #[error("the CA bundle for the app's certificate")]
-    CaFile(#[from] FileError),
-    /// The CA bundle is empty.
-    #[error("the CA bundle for the app's certificate holds no usable certificate")]
-    NoCertificate,
     /// The provider lacks a protocol version.
     #[error("setting up TLS towards the app")]
     Provider(#[from] rustls::Error),
@@ -74,6 +69,8 @@ pub(crate) enum DialError {
     Connect(#[source] io::Error),
     #[error("agreeing on TLS with the app")]
     Tls(#[source] io::Error),
+    #[error("there has been no CA bundle yet to know the app by")]
+    NoCa,
     #[error("the app does not agree to speak HTTP/2 (ALPN)")]
     Protocol,
 }
@@ -86,16 +83,29 @@ struct Tls {
     trust: watch::Receiver<Trust>,
 }
 
-/// Whom we take for the app. Told apart by the file that it was made of.
-#[derive(Debug, Clone)]
+/// Why a CA bundle is of no use.
+#[derive(Debug, thiserror::Error)]
+enum CaError {
+    #[error("reading it")]
+    File(#[from] FileError),
+    #[error("it holds no usable certificate")]
+    NoCertificate,
+    #[error("setting up TLS towards the app")]
+    Provider(#[from] rustls::Error),
+}
+
+/// Whom we take for the app. Told apart by the file that it was made of, and by whether that file is still good.
+#[derive(Debug, Clone, Default)]
 struct Trust {
     pem: Vec<u8>,
-    config: Arc<ClientConfig>,
+    /// None until there has been a good file.
+    config: Option<Arc<ClientConfig>>,
+    is_broken: bool,
 }
 
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
-        self.pem == other.pem
+        self.pem == other.pem && self.is_broken == other.is_broken
     }
 }
 
@@ -118,6 +128,17 @@ impl Dialer {
     /// Where the app listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether the app can be told from others, where it has to be.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| tls.trust.borrow().config.is_some())
+    }
+
+    /// What is wrong with the CA bundle now, whatever is in force.
+    pub(crate) fn problem(&self) -> Option<ProblemCode> {
+        let is_broken = self.tls.as_ref().is_some_and(|tls| tls.trust.borrow().is_broken);
+        is_broken.then_some(ProblemCode::UpstreamCaMissing)
     }
 
     /// Whether requests are made over TLS.
@@ -153,12 +174,12 @@ impl Tls {
             None => watch::channel(Trust::in_public_roots(protocol)?).1,
             Some(path) => {
                 let path = PathBuf::from(path);
-                let mut last = Trust::in_file(&path, protocol)?;
+                let mut last = Trust::default();
                 files::watch(CA_INTERVAL, stop.clone(), move || {
-                    // What makes no sense does not replace what does.
-                    if let Ok(trust) = Trust::in_file(&path, protocol) {
-                        last = trust;
-                    }
+                    last = match Trust::in_file(&path, protocol) {
+                        Ok(trust) => trust,
+                        Err(error) => std::mem::take(&mut last).kept_despite(&error),
+                    };
                     last.clone()
                 })
             }
@@ -167,7 +188,7 @@ impl Tls {
     }
 
     async fn connect(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, DialError> {
-        let config = Arc::clone(&self.trust.borrow().config);
+        let config = self.trust.borrow().config.clone().ok_or(DialError::NoCa)?;
         let stream = TlsConnector::from(config).connect(self.name.clone(), stream).await.map_err(DialError::Tls)?;
         if self.needs_h2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(DialError::Protocol);
@@ -179,21 +200,30 @@ impl Tls {
 impl Trust {
     fn in_public_roots(protocol: UpstreamProtocol) -> Result<Self, UpstreamError> {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        Self::new(Vec::new(), roots, protocol)
+        Ok(Self::new(Vec::new(), roots, protocol)?)
     }
 
     /// In the file's certificates and in nothing else.
-    fn in_file(path: &Path, protocol: UpstreamProtocol) -> Result<Self, UpstreamError> {
+    fn in_file(path: &Path, protocol: UpstreamProtocol) -> Result<Self, CaError> {
         let pem = files::read(path, MAX_CA_BYTES)?;
         let mut roots = RootCertStore::empty();
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
         if roots.add_parsable_certificates(certificates).0 == 0 {
-            return Err(UpstreamError::NoCertificate);
+            return Err(CaError::NoCertificate);
         }
-        Self::new(pem, roots, protocol)
+        Ok(Self::new(pem, roots, protocol)?)
     }
 
-    fn new(pem: Vec<u8>, roots: RootCertStore, protocol: UpstreamProtocol) -> Result<Self, UpstreamError> {
+    /// What makes no sense does not replace what does. Said when it begins.
+    fn kept_despite(self, error: &CaError) -> Self {
+        if !self.is_broken {
+            let (error, kept) = (error as &dyn std::error::Error, self.config.is_some());
+            tracing::error!(error, kept, "the CA bundle for the app's certificate is of no use");
+        }
+        Self { is_broken: true, ..self }
+    }
+
+    fn new(pem: Vec<u8>, roots: RootCertStore, protocol: UpstreamProtocol) -> Result<Self, rustls::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
@@ -201,6 +231,6 @@ impl Trust {
             UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
             UpstreamProtocol::H2c => vec![b"h2".to_vec()],
         };
-        Ok(Self { pem, config: Arc::new(config) })
+        Ok(Self { pem, config: Some(Arc::new(config)), is_broken: false })
     }
 }

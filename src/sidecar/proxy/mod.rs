@@ -266,7 +266,7 @@ fn refused(error: &ConnectError) -> Rejection {
         ConnectError::Dial(DialError::Connect(_)) => {
             Rejection::new(Reason::UpstreamUnreachable, "The API does not take connections.")
         }
-        ConnectError::Dial(DialError::Tls(_) | DialError::Protocol) | ConnectError::Handshake(_) => {
+        ConnectError::Dial(DialError::Tls(_) | DialError::NoCa | DialError::Protocol) | ConnectError::Handshake(_) => {
             Rejection::new(Reason::UpstreamUnreachable, "The API and its gate cannot agree on how to talk.")
         }
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::aws_lc_rs::digest::{Context, SHA256};
 use arc_swap::ArcSwapOption;
@@ -62,6 +62,8 @@ enum Unusable {
     Empty { path: PathBuf, what: &'static str },
     #[error("reading PEM from {}", path.display())]
     Pem { path: PathBuf, source: rustls_pki_types::pem::Error },
+    #[error("{} holds a certificate that has ended", path.display())]
+    Expired { path: PathBuf },
     #[error("using the certificate with its key")]
     Pair(#[source] rustls::Error),
     #[error("using the CA certificates for callers")]
@@ -129,9 +131,10 @@ impl Tls {
         self.settings.load().is_some()
     }
 
-    /// What is wrong with the files, for the report.
-    pub(crate) fn problem(&self) -> Option<ProblemCode> {
-        self.problem.load().as_deref().copied()
+    /// What is wrong with the files, or with the certificate in force, for the report.
+    pub(crate) fn problem(&self, now: SystemTime) -> Option<ProblemCode> {
+        let has_ended = has_ended(self.expires.get(), now).then_some(ProblemCode::TlsCertificateExpired);
+        self.problem.load().as_deref().copied().or(has_ended)
     }
 
     /// The handshake, within this time.
@@ -177,7 +180,7 @@ impl Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("problem", &self.problem()).finish_non_exhaustive()
+        f.debug_struct("Tls").field("problem", &self.problem.load()).finish_non_exhaustive()
     }
 }
 
@@ -197,7 +200,7 @@ impl Mounted {
         };
         let pair = (read(&certificate), read(&key));
         let ca = ca.map(|path| (read(&path), path));
-        let settings = settings(config, (pair.0, &certificate), (pair.1, &key), ca);
+        let settings = settings(config, (pair.0, &certificate), (pair.1, &key), ca, SystemTime::now());
         let mut octets = [0; 32];
         octets.copy_from_slice(digest.finish().as_ref());
         Self { digest: octets, settings: settings.map_err(Arc::new) }
@@ -211,6 +214,7 @@ fn settings(
     certificate: (Bytes, &Path),
     key: (Bytes, &Path),
     ca: Option<(Bytes, PathBuf)>,
+    now: SystemTime,
 ) -> Result<Usable, (ProblemCode, Unusable)> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let own = |error| (ProblemCode::TlsCertificateMissing, error);
@@ -228,6 +232,9 @@ fn settings(
     };
     let chain = certificates(certificate.0, certificate.1).map_err(own)?;
     let expires = chain.first().map_or(0, expiry);
+    if has_ended(expires, now) {
+        return Err((ProblemCode::TlsCertificateExpired, Unusable::Expired { path: certificate.1.to_owned() }));
+    }
     let key = private_key(key.0, key.1).map_err(own)?;
     let mut settings = builder.with_single_cert(chain, key).map_err(|error| own(Unusable::Pair(error)))?;
     settings.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
@@ -238,6 +245,12 @@ fn settings(
 fn expiry(certificate: &CertificateDer<'_>) -> i64 {
     x509_parser::parse_x509_certificate(certificate)
         .map_or(0, |(_, certificate)| certificate.validity().not_after.timestamp())
+}
+
+/// Whether that time, in seconds since 1970, is over; 0 is no time.
+fn has_ended(expires: i64, now: SystemTime) -> bool {
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    expires != 0 && expires <= now
 }
 
 fn certificates(bytes: Bytes, path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
@@ -270,4 +283,18 @@ fn verifier(
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, VerifierBuilderError> {
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     if clients.required { builder.build() } else { builder.allow_unauthenticated().build() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_ends_in_the_second_that_it_names_and_one_without_an_end_never_does() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        assert!(!has_ended(1_000, at(999)));
+        assert!(has_ended(1_000, at(1_000)));
+        assert!(!has_ended(0, at(1_000)));
+        assert!(has_ended(-1, at(1_000)), "before 1970");
+    }
 }

@@ -30,8 +30,29 @@ pub fn issuers_reachable(pods: &[PolledPod], issuers: &[Issuer], seeds: &Seeds) 
 /// The problems that the pods report, as a reason and a text; `None` when there are none.
 #[must_use]
 pub fn problems(pods: &[PolledPod], spec: &OktaProtectedApiSpec) -> Option<(&'static str, String)> {
-    let of_files = reported(pods).filter_map(|problem| Some((problem.code, file_sentence(problem.code, spec)?)));
-    told(issuer_problems(pods, &spec.issuers).chain(of_files))
+    told(issuer_problems(pods, &spec.issuers).chain(file_problems(pods, spec)))
+}
+
+/// PolicyEnforced, with what is wrong with the files of pods that serve: it holds, as the last good files are in force, and
+/// somebody has to act before the next pod starts. Of pods that are not ready, WorkloadAvailable says it.
+#[must_use]
+pub fn with_broken_files(enforced: NewCondition, pods: &[PolledPod], spec: &OktaProtectedApiSpec) -> NewCondition {
+    let serving: Vec<_> = pods.iter().filter(|pod| pod.view.sidecar_ready).cloned().collect();
+    match told(file_problems(&serving, spec)) {
+        Some((reason, sentences)) if enforced.status == ConditionStatus::True => {
+            let message = format!(
+                "{} {sentences} The pods that run keep what they have; new ones do not become ready.",
+                enforced.message
+            );
+            NewCondition { reason, message, ..enforced }
+        }
+        _ => enforced,
+    }
+}
+
+/// The problems of files of the data path that the resource names.
+fn file_problems(pods: &[PolledPod], spec: &OktaProtectedApiSpec) -> impl Iterator<Item = (ProblemCode, String)> {
+    reported(pods).filter_map(|problem| Some((problem.code, file_sentence(problem.code, spec)?)))
 }
 
 /// What the operator itself finds wrong with an issuer.
@@ -71,6 +92,7 @@ fn problem_reason(code: ProblemCode) -> &'static str {
         }
         ProblemCode::CaBundleUnusable => reason::CA_BUNDLE_UNUSABLE,
         ProblemCode::TlsCertificateMissing => reason::CERTIFICATE_MISSING,
+        ProblemCode::TlsCertificateExpired => reason::CERTIFICATE_EXPIRED,
         ProblemCode::IssuerUnreachable | ProblemCode::IssuerNotLoaded => reason::UNREACHABLE,
         ProblemCode::IssuerBadTls => reason::BAD_TLS,
         ProblemCode::IssuerBadResponse => reason::BAD_RESPONSE,
@@ -115,9 +137,10 @@ fn issuer_sentence(code: ProblemCode, issuer: &Issuer) -> Option<String> {
         ProblemCode::IssuerNotLoaded => {
             format!("Tokens of issuer {name} are answered 503 until it answers; a pod became ready without its keys.")
         }
-        ProblemCode::TlsCertificateMissing | ProblemCode::ClientCaMissing | ProblemCode::UpstreamCaMissing => {
-            return None;
-        }
+        ProblemCode::TlsCertificateMissing
+        | ProblemCode::TlsCertificateExpired
+        | ProblemCode::ClientCaMissing
+        | ProblemCode::UpstreamCaMissing => return None,
     };
     Some(sentence)
 }
@@ -130,6 +153,10 @@ fn file_sentence(code: ProblemCode, spec: &OktaProtectedApiSpec) -> Option<Strin
             return Some(format!(
                 "tls needs the Secret {secret} with a certificate and its key in tls.crt and tls.key."
             ));
+        }
+        ProblemCode::TlsCertificateExpired => {
+            let secret = &spec.tls.as_ref()?.secret_ref.name;
+            return Some(format!("The certificate in the Secret {secret} has expired: put a renewed one there."));
         }
         ProblemCode::ClientCaMissing => {
             let certificates = spec.tls.as_ref()?.client_certificates.as_ref()?;
@@ -148,10 +175,12 @@ fn file_sentence(code: ProblemCode, spec: &OktaProtectedApiSpec) -> Option<Strin
 mod tests {
     use std::time::Instant;
 
+    use serde_json::json;
+
     use super::*;
     use crate::plan::keys::{Source, Supply};
     use crate::plan::pods::SidecarState;
-    use crate::plan::render::tests::validated;
+    use crate::plan::render::tests::{resource, validated};
     use crate::plan::reports::tests::{conforming, hash, issuers, pod, reporting};
 
     #[test]
@@ -228,6 +257,66 @@ mod tests {
             assert_eq!((condition.status, condition.reason), (ConditionStatus::False, reason));
             assert_eq!(condition.message, message);
         }
+    }
+
+    fn with_files() -> OktaProtectedApiSpec {
+        let bundle = |name: &str| json!({"configMapRef": {"name": name, "key": "ca.crt"}});
+        let mut spec = resource().spec;
+        let tls = json!({"secretRef": {"name": "items-tls"}, "clientCertificates": {"caBundle": bundle("callers")}});
+        spec.tls = serde_json::from_value(tls).expect("tls");
+        let upstream = json!({"port": 8000, "tls": {"serverName": "items.internal", "caBundle": bundle("inner")}});
+        spec.upstream = serde_json::from_value(upstream).expect("upstream");
+        spec
+    }
+
+    fn holds() -> NewCondition {
+        NewCondition::new(ConditionType::PolicyEnforced, ConditionStatus::True, reason::ENFORCED, "It holds.")
+    }
+
+    #[test]
+    fn broken_files_of_pods_that_serve_are_named_beside_what_holds() {
+        let cases = [
+            (
+                ProblemCode::TlsCertificateMissing,
+                "CertificateMissing",
+                "tls needs the Secret items-tls with a certificate and its key in tls.crt and tls.key.",
+            ),
+            (
+                ProblemCode::TlsCertificateExpired,
+                "CertificateExpired",
+                "The certificate in the Secret items-tls has expired: put a renewed one there.",
+            ),
+            (
+                ProblemCode::ClientCaMissing,
+                "CaBundleMissing",
+                "tls.clientCertificates needs the ConfigMap callers with PEM certificates under the key ca.crt.",
+            ),
+            (
+                ProblemCode::UpstreamCaMissing,
+                "CaBundleMissing",
+                "upstream.tls needs the ConfigMap inner with PEM certificates under the key ca.crt.",
+            ),
+        ];
+        for (code, reason, sentence) in cases {
+            let pod = pod(&hash("new"), SidecarState::Up, reporting(&hash("new"), &[code]));
+            let condition = with_broken_files(holds(), &[conforming(), pod], &with_files());
+            assert_eq!((condition.status, condition.reason), (ConditionStatus::True, reason));
+            let end = "The pods that run keep what they have; new ones do not become ready.";
+            assert_eq!(condition.message, format!("It holds. {sentence} {end}"));
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_files_that_the_resource_does_not_name_nor_of_pods_that_wait_nor_where_more_is_wrong() {
+        let mut broken =
+            pod(&hash("new"), SidecarState::Up, reporting(&hash("new"), &[ProblemCode::TlsCertificateMissing]));
+        assert_eq!(with_broken_files(holds(), std::slice::from_ref(&broken), &resource().spec), holds());
+        let pending = NewCondition { status: ConditionStatus::False, reason: reason::ROLL_PENDING, ..holds() };
+        assert_eq!(with_broken_files(pending.clone(), std::slice::from_ref(&broken), &with_files()), pending);
+        let issuers = pod(&hash("new"), SidecarState::Up, reporting(&hash("new"), &[ProblemCode::IssuerBadTls]));
+        assert_eq!(with_broken_files(holds(), &[issuers], &with_files()), holds());
+        broken.view.sidecar_ready = false;
+        assert_eq!(with_broken_files(holds(), &[broken], &with_files()), holds());
     }
 
     #[test]
