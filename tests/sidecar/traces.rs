@@ -164,6 +164,35 @@ async fn a_callers_decision_is_followed_and_ours_is_told_to_the_app() {
 }
 
 #[tokio::test]
+async fn strangers_cannot_have_all_their_requests_recorded_and_trusted_proxies_can() {
+    let collector = Collector::start().await;
+    let app = Upstream::start(|_| ok("")).await;
+    let mut config = traced(public(app.port()), &collector.endpoint());
+    config["tracing"]["samplePerMillion"] = json!(0);
+    let flood = async |scene: &Scene| {
+        let (before, began) = (app.arrived().len(), std::time::Instant::now());
+        for _ in 0..200 {
+            scene.get("/", &[&format!("traceparent: 00-{CALLERS_TRACE}-{CALLERS_SPAN}-01")]).await;
+        }
+        let seconds = began.elapsed().as_secs() as usize + 2;
+        let arrived = app.arrived().split_off(before);
+        let seen = arrived.iter().map(|request| request.head.header("traceparent").expect("a traceparent").to_owned());
+        (seen.collect::<Vec<_>>(), seconds)
+    };
+    let (seen, seconds) = flood(&Scene::start(&config).await).await;
+    let sampled = seen.iter().filter(|parent| parts(parent).2 == "01").count();
+    assert!((10..=10 * seconds).contains(&sampled), "{sampled} of 200 in {seconds} s");
+    for parent in &seen {
+        assert_eq!(parts(parent).0, CALLERS_TRACE, "the trace goes on all the same");
+        assert_ne!(parts(parent).1, CALLERS_SPAN, "whoever changes the flag says so under a name of its own");
+    }
+    assert_eq!(collector.spans(2 * sampled).await.len(), 2 * sampled);
+    config["trustedProxies"] = json!(["127.0.0.0/8"]);
+    let (seen, _) = flood(&Scene::start(&config).await).await;
+    assert!(seen.iter().all(|parent| parts(parent).2 == "01"), "{seen:?}");
+}
+
+#[tokio::test]
 async fn without_tracing_a_callers_trace_passes_untouched() {
     let app = Upstream::start(|_| ok("")).await;
     let scene = Scene::start(&public(app.port())).await;

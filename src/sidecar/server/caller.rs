@@ -13,20 +13,24 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// left of the first stranger is the stranger's word. When all are trusted it is the farthest of them; what is malformed
 /// says nothing, and the peer counts.
 pub(super) fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|range| range.contains(address));
-    if !is_trusted(&peer) {
+    if !is_trusted(peer, trusted) {
         return peer;
     }
     let mut farthest = peer;
     let values: Vec<&[u8]> = headers.get_all(X_FORWARDED_FOR).iter().map(|value| value.as_bytes()).collect();
     for entry in values.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b',')) {
         match address(entry.trim_ascii()) {
-            Some(address) if is_trusted(&address) => farthest = address,
+            Some(address) if is_trusted(address, trusted) => farthest = address,
             Some(stranger) => return stranger,
             None => return peer,
         }
     }
     farthest
+}
+
+/// Whether the policy trusts what is said by whoever has this address.
+pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|range| range.contains(&address))
 }
 
 /// An address, as some proxies write it: with a port, or in brackets.

@@ -94,11 +94,17 @@ struct Phase {
 }
 
 impl Flight {
-    pub(crate) fn new(observer: &Arc<Observer>, parts: &Parts, request_id: &HeaderValue, form: Form) -> Self {
+    pub(crate) fn new(
+        observer: &Arc<Observer>,
+        parts: &Parts,
+        request_id: &HeaderValue,
+        form: Form,
+        from_trusted: impl FnOnce() -> bool,
+    ) -> Self {
         observer.metrics.in_flight.inc();
         let facts = (observer.log.is_some() || observer.tracer.is_some()).then(|| {
             let trace = match &observer.tracer {
-                Some(tracer) => Some(tracer.begin(&parts.headers)),
+                Some(tracer) => Some(tracer.begin(&parts.headers, from_trusted())),
                 None => Trace::untouched(&parts.headers),
             };
             let (uri, request_id) = (parts.uri.clone(), request_id.clone());

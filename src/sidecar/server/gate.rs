@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::caller::caller;
+use super::caller::{caller, is_trusted};
 use super::flight::{Answer, AnswerBody, Flight, Observer};
 use super::forward::Admitted;
 use super::h2_head;
@@ -71,7 +71,8 @@ impl Gate {
         h2_head::adapt(&mut parts);
         let request_id = proxy::request_id(&parts.headers);
         let form = Form::of(&parts.headers);
-        let mut flight = Flight::new(&self.shared.observer, &parts, &request_id, form);
+        let from_trusted = || is_trusted(peer.ip, &self.shared.policy.trusted_proxies);
+        let mut flight = Flight::new(&self.shared.observer, &parts, &request_id, form, from_trusted);
         let is_http2 = parts.version == Version::HTTP_2;
         let cors = &self.shared.policy.cors;
         let script = cors.script(&parts.headers);

@@ -1,13 +1,17 @@
 //! Traces: in which trace a request stands, what the app is told of it, and, where it is recorded, its spans on their
-//! way to an OTLP receiver. It decides what is recorded (a caller's word is followed, else by lot); it never waits for
-//! the receiver, and nothing of a query, a header or a token gets into a span.
+//! way to an OTLP receiver. It decides what is recorded (the word of trusted proxies is followed, that of strangers so often
+//! as a budget allows, else by lot); it never waits for the receiver, and nothing of a query, a header or a token gets into
+//! a span.
 
+mod budget;
 mod context;
 mod export;
 mod span;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
 use http::HeaderMap;
 use opentelemetry::trace::{SpanId, TraceId};
@@ -17,6 +21,7 @@ pub(crate) use self::context::{TRACEPARENT, TRACESTATE, TraceContext};
 pub(crate) use self::export::{TraceMetrics, TraceWriter};
 pub(crate) use self::span::{Record, Step};
 
+use self::budget::Budget;
 use self::export::Queue;
 use self::span::Service;
 use crate::metrics::ProxyMetrics;
@@ -28,6 +33,7 @@ const MILLION: u32 = 1_000_000;
 pub(crate) struct Tracer {
     queue: Queue,
     sample_per_million: u32,
+    strangers: Arc<Budget>,
 }
 
 /// Why spans cannot be sent.
@@ -51,7 +57,7 @@ pub(crate) struct Trace {
     pub(crate) parent: Option<SpanId>,
     /// The whole request's span.
     pub(crate) request: SpanId,
-    /// The span of the call to the app.
+    /// The span of the call to the app; none where the app stays the caller's child.
     pub(crate) call: SpanId,
 }
 
@@ -65,18 +71,22 @@ impl Tracer {
     ) -> Result<Option<(Self, TraceWriter)>, TraceError> {
         let Some(tracing) = &config.tracing else { return Ok(None) };
         let (queue, writer) = export::start(tracing, Service::new(config, app, pod_uid, metrics))?;
-        Ok(Some((Self { queue, sample_per_million: tracing.sample_per_million.min(MILLION) }, writer)))
+        let sample_per_million = tracing.sample_per_million.min(MILLION);
+        let strangers = Arc::new(Budget::new(Instant::now()));
+        Ok(Some((Self { queue, sample_per_million, strangers }, writer)))
     }
 
-    /// Finds a request's trace, or begins one.
-    pub(crate) fn begin(&self, headers: &HeaderMap) -> Trace {
+    /// Finds a request's trace, or begins one. The standard asks for a bound on what strangers can have recorded
+    /// (https://www.w3.org/TR/trace-context/#denial-of-service).
+    pub(crate) fn begin(&self, headers: &HeaderMap, from_trusted: bool) -> Trace {
+        let by_lot = || rand::random_ratio(self.sample_per_million, MILLION);
         match TraceContext::of(headers) {
-            Some(TraceContext { sampled: true, trace, span }) => Trace::recorded(trace, Some(span)),
-            Some(caller) => Trace::passing(caller),
-            None => {
-                let sampled = rand::random_ratio(self.sample_per_million, MILLION);
-                Trace { sampled, ..Trace::recorded(TraceId::from(rand::random::<u128>().max(1)), None) }
+            Some(TraceContext { sampled: true, trace, span }) => {
+                let sampled = from_trusted || by_lot() || self.strangers.take(Instant::now());
+                Trace { sampled, ..Trace::recorded(trace, Some(span)) }
             }
+            Some(caller) => Trace::passing(caller),
+            None => Trace { sampled: by_lot(), ..Trace::recorded(TraceId::from(rand::random::<u128>().max(1)), None) },
         }
     }
 
@@ -94,8 +104,8 @@ impl Trace {
 
     /// Tells the app where it stands.
     pub(crate) fn tell(&self, headers: &mut HeaderMap) {
-        if !self.sampled && self.parent.is_some() {
-            // Not recorded here, so the app's parent is the caller.
+        // Neither recorded nor asked to be: the app's parent is the caller.
+        if self.call == SpanId::INVALID {
             return;
         }
         let context = TraceContext { trace: self.id, span: self.call, sampled: self.sampled };
