@@ -188,6 +188,19 @@ impl Frames<TcpStream> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    /// The app's end of a connection, after both have said hello.
+    ///
+    /// # Panics
+    /// When the other end does not speak HTTP/2.
+    pub async fn accept(stream: S) -> Self {
+        let mut frames = Self { stream, read: BytesMut::new() };
+        let mut preface = [0; PREFACE.len()];
+        frames.stream.read_exact(&mut preface).await.expect("a preface");
+        assert_eq!(preface, *PREFACE);
+        frames.send(frame::SETTINGS, 0, 0, &[]).await.expect("a caller");
+        frames
+    }
+
     /// Sends a frame.
     ///
     /// # Errors

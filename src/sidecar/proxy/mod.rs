@@ -41,8 +41,8 @@ use crate::reason::Reason;
 use crate::rejection::Rejection;
 use body::Upload;
 use patience::{Patience, Wait};
-use pool::{ConnectError, Connection, Pool, Sender};
-use request::{Tongue, spare};
+use pool::{ConnectError, Connection, Pool, Sender, Untouched};
+use request::{Tongue, is_safe, spare};
 
 /// The way to the app, of one worker thread.
 #[derive(Debug)]
@@ -151,18 +151,24 @@ impl Proxy {
         {
             return Err(upgrade_refused("The API takes no WebSockets over HTTP/2."));
         }
-        // A kept connection may have died unseen. What is safe to send twice is kept for a second try.
-        let spare = if connection.reused { spare(&request) } else { None };
+        // A kept connection may have died unseen: what is safe to send twice is kept for a second try. An app of HTTP/2 may
+        // say that it has not touched a request, and then any is safe.
+        let is_safe = connection.reused && is_safe(request.method());
+        let spare = if is_safe || connection.is_http2() { spare(&request) } else { None };
         let first = self.attempt(&mut connection, request, progress.as_deref(), is_grpc).await;
         let again = match (first, spare) {
-            (Attempt::Unsent(request), _) if connection.reused => Ok(*request),
-            (Attempt::Lost(_), Some(request)) => Ok(request),
+            (Attempt::Unsent(request), _) if connection.reused => Ok((*request, None)),
+            (Attempt::Lost(error), Some(request)) => match Untouched::of(&error) {
+                None if !is_safe => Err(Attempt::Lost(error)),
+                untouched => Ok((request, untouched)),
+            },
             (first, _) => Err(first),
         };
         let last = match again {
-            Ok(request) => {
+            Ok((request, untouched)) => {
                 self.retries.inc();
-                self.pool.replace(&mut connection).await.map_err(|error| refused(&error))?;
+                let keeps = untouched == Some(Untouched::Stream);
+                self.pool.replace(&mut connection, keeps).await.map_err(|error| refused(&error))?;
                 self.attempt(&mut connection, request, progress.as_deref(), is_grpc).await
             }
             Err(first) => first,

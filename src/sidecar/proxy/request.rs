@@ -92,11 +92,15 @@ fn for_http1(parts: &mut Parts, body: &Upload) {
     }
 }
 
-/// A second copy of a request that asks for no change and has no body (RFC 9110 section 9.2.1): an app may have acted on the
-/// first before it hung up, and a DELETE that was done answers 404 the second time.
+/// Whether a request asks for no change (RFC 9110 section 9.2.1): an app may have acted on it before it hung up, and a
+/// DELETE that was done answers 404 the second time.
+pub(super) fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// A second copy of a request without a body. One with a body is on its way as soon as the app takes it.
 pub(super) fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
-    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if !is_safe || !matches!(request.body(), Upload::Empty) {
+    if !matches!(request.body(), Upload::Empty) {
         return None;
     }
     let mut spare = Request::new(Upload::Empty);

@@ -1,7 +1,8 @@
 //! Kept connections of HTTP/2 (RFC 9113), on each of which many requests are under way at a time. It decides how many
-//! share one, when another is opened, and how much of the answers may wait in memory.
+//! share one, when another is opened, how much of the answers may wait in memory, and which requests the app has not
+//! touched.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +66,30 @@ struct State {
     /// Whether the app takes extended CONNECT (RFC 8441 section 3).
     extended_connect: bool,
     idle_since: Mutex<Instant>,
+    /// The app wants no more requests on it, which hyper may not have noticed yet.
+    is_retired: AtomicBool,
+}
+
+/// A request that the app has said not to have processed, so that it may be sent again whatever it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Untouched {
+    /// By GOAWAY: it came after the last one that was (RFC 9113 section 6.8).
+    Connection,
+    /// By REFUSED_STREAM (section 8.7).
+    Stream,
+}
+
+impl Untouched {
+    /// What an error says of the request that it ended. A stream that GOAWAY counts among the processed ones is not ended
+    /// by it: it is answered still, or breaks with the connection.
+    pub(crate) fn of(error: &hyper::Error) -> Option<Self> {
+        let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+        match error.reason() {
+            _ if error.is_remote() && error.is_go_away() => Some(Self::Connection),
+            Some(h2::Reason::REFUSED_STREAM) if error.is_remote() && error.is_reset() => Some(Self::Stream),
+            _ => None,
+        }
+    }
 }
 
 impl Pool {
@@ -96,7 +121,7 @@ impl Pool {
     /// The first connection with room, so that others become idle; the least used one where no more may be opened.
     fn pick(&self) -> Option<Line> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.retain(|line| !line.sender.is_closed());
+        lines.retain(Shared::takes_requests);
         let least_used = || lines.iter().min_by_key(|line| line.state.used.load(Ordering::Relaxed));
         let found = lines.iter().find(|line| line.has_room());
         found.or_else(|| least_used().filter(|_| lines.len() >= MAX_CONNECTIONS)).map(Shared::take)
@@ -108,12 +133,16 @@ impl Pool {
         loop {
             let now = ticks.tick().await;
             let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.retain(|line| !line.sender.is_closed() && !line.state.is_idle(now));
+            lines.retain(|line| line.takes_requests() && !line.state.is_idle(now));
         }
     }
 }
 
 impl Shared {
+    fn takes_requests(&self) -> bool {
+        !self.sender.is_closed() && !self.state.is_retired.load(Ordering::Relaxed)
+    }
+
     fn has_room(&self) -> bool {
         let allowed = self.state.allowed.min(MAX_STREAMS);
         self.state.used.load(Ordering::Relaxed) < allowed
@@ -128,6 +157,11 @@ impl Shared {
 impl Line {
     pub(crate) fn sender(&mut self) -> &mut SendRequest<Upload> {
         &mut self.0.sender
+    }
+
+    /// No new request goes there any more; those under way go on.
+    pub(super) fn retire(&self) {
+        self.0.state.is_retired.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn takes_extended_connect(&self) -> bool {
@@ -177,6 +211,7 @@ async fn start(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> 
         allowed: connection.current_max_send_streams(),
         extended_connect: connection.is_extended_connect_protocol_enabled(),
         idle_since: Mutex::new(Instant::now()),
+        is_retired: AtomicBool::new(false),
     };
     tokio::spawn(async move {
         if let Err(error) = connection.await {

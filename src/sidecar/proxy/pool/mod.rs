@@ -11,6 +11,8 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tollgate_contract::UpstreamProtocol;
 
+pub(super) use self::http2::Untouched;
+
 use super::body::Upload;
 use super::dial::{DialError, Dialer};
 
@@ -94,8 +96,14 @@ impl Pool {
         Ok(Connection { sender, reused, slot })
     }
 
-    /// Gives up a connection that turned out dead for one that nobody has used.
-    pub(crate) async fn replace(&self, dead: &mut Connection) -> Result<(), ConnectError> {
+    /// Gives up a connection that turned out dead for one that nobody has used. Of HTTP/2 it is any that takes requests,
+    /// the same again where it `keeps`: a stream was refused there, and nothing else.
+    pub(crate) async fn replace(&self, dead: &mut Connection, keeps: bool) -> Result<(), ConnectError> {
+        if let Sender::Http2(line) = &dead.sender
+            && !keeps
+        {
+            line.retire();
+        }
         dead.sender = match &self.kept {
             Kept::Http1(pool) => Sender::Http1(pool.connect().await?),
             Kept::Http2(pool) => Sender::Http2(pool.checkout().await?.0),
@@ -127,6 +135,12 @@ impl Pool {
                 Kept::Http2(pool) => pool.sweep_forever().await,
             }
         }
+    }
+}
+
+impl Connection {
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.sender, Sender::Http2(_))
     }
 }
 
