@@ -114,6 +114,8 @@ fn spoofed() -> Vec<Row> {
         "keep-alive: timeout=5, evil",
         "proxy-connection: evil",
         "proxy-authorization: Basic evil",
+        "proxy-authenticate: Basic realm=evil",
+        "Proxy: http://evil.test",
         "te: evil",
         "te: evil, trailers",
         "upgrade: evil",
