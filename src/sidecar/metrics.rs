@@ -151,11 +151,7 @@ impl ProxyMetrics {
         for (name, help, counter) in [
             ("connections_shed", "Connections turned away at the limit", &metrics.shed_connections),
             ("upstream_connects", "Connections opened to the app", &metrics.upstream_connects),
-            (
-                "upstream_retries",
-                "Requests sent again: a kept connection had died, or the app had not touched them",
-                &metrics.upstream_retries,
-            ),
+            ("upstream_retries", "Requests sent to the app a second time", &metrics.upstream_retries),
             ("streams_cut", "Streams and WebSockets ended before their end, with a reason", &metrics.streams_cut),
             ("access_log_dropped", "Access log lines given up because stdout was slow", &metrics.dropped_log_lines),
         ] {
