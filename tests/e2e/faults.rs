@@ -1,10 +1,13 @@
 //! What is wrong stands on the resource in one plain sentence, as a condition and as an Event, and heals by itself.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tests::certificates::Authority;
 use tests::kubernetes::Namespace;
 use tests::wait::eventually;
 
-use std::time::Duration;
+use crate::caller::Caller;
 
 async fn assert_event(shop: &Namespace, reason: &str, word: &str) {
     let note =
@@ -55,6 +58,25 @@ async fn an_unreachable_issuer_is_named_and_heals() {
 }
 
 #[tokio::test]
+async fn a_partner_that_is_away_keeps_no_pod_from_serving_the_others_callers() {
+    let shop = Namespace::create("partner").await;
+    let mut items = shop.items();
+    items["spec"]["app"]["replicas"] = json!(1);
+    let mut partner = items["spec"]["issuers"][0].clone();
+    partner["name"] = json!("partner");
+    partner["url"] = json!("https://nobody.okta.svc.cluster.local/oauth2/partner");
+    items["spec"]["issuers"].as_array_mut().expect("issuers").push(partner);
+    shop.apply(&items).expect("the resource is accepted");
+
+    shop.await_ready().await;
+    let caller = Caller::of(&shop);
+    caller.assert_gets_the_items(&caller.token("items").await).await;
+    let message = shop.await_condition("IssuersReachable", "False", Some("Unreachable")).await;
+    assert!(message.contains("Issuer partner at https://nobody.okta.svc.cluster.local"), "{message}");
+    assert!(message.contains("Tokens of issuer partner are answered 503 until it answers"), "{message}");
+}
+
+#[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_is_said_to_be_that() {
     let shop = Namespace::create("tls").await;
     let mut items = shop.items();
@@ -79,4 +101,28 @@ async fn a_wrong_image_is_named_and_heals() {
     items["spec"]["app"]["image"] = image;
     shop.apply(&items).expect("the edit is accepted");
     shop.await_ready().await;
+}
+
+#[tokio::test]
+async fn a_broken_renewed_certificate_is_named_while_the_pod_serves_on_and_heals() {
+    let shop = Namespace::create("renewal").await;
+    let ca = Authority::new("Renewal CA");
+    shop.apply(&ca.server("items").secret("items-tls")).expect("the Secret can be made");
+    let mut items = shop.items();
+    items["spec"]["tls"] = json!({"secretRef": {"name": "items-tls"}});
+    items["spec"]["app"]["replicas"] = json!(1);
+    shop.apply(&items).expect("the resource is accepted");
+    shop.await_ready().await;
+
+    let mut broken = ca.server("items").secret("items-tls");
+    broken["stringData"]["tls.key"] = ca.server("items").secret("items-tls")["stringData"]["tls.key"].clone();
+    shop.apply(&broken).expect("the Secret can be renewed");
+    let message = shop.await_condition("PolicyEnforced", "True", Some("CertificateMissing")).await;
+    assert!(message.contains("items-tls"), "{message}");
+    assert_event(&shop, "CertificateMissing", "items-tls").await;
+    let ready = shop.condition("Ready").await.expect("a condition");
+    assert_eq!(ready.status, "True", "{}", ready.message);
+
+    shop.apply(&ca.server("items").secret("items-tls")).expect("the Secret can be renewed");
+    shop.await_condition("PolicyEnforced", "True", Some("Enforced")).await;
 }

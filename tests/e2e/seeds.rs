@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tests::certificates::Authority;
 use tests::kubernetes::{Namespace, ROLL, kubectl, repository};
@@ -15,14 +15,8 @@ use crate::caller::{Caller, refusal};
 /// An Okta-like server of this namespace alone, so that its end is nobody else's; returns its issuer's URL.
 fn okta_of(shop: &Namespace) -> String {
     let host = format!("okta-like.{}.svc.cluster.local", shop.name);
-    let (ca, folder) = (Authority::new("Seeds CA"), tempfile::tempdir().expect("a folder"));
-    ca.server(&host).mount(folder.path());
-    let file = |name: &str| STANDARD.encode(std::fs::read(folder.path().join(name)).expect("a file"));
-    let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "okta-like-tls"},
-        "data": {"tls.crt": file("tls.crt"), "tls.key": file("tls.key")},
-    });
-    shop.apply(&secret).expect("the Secret can be made");
+    let ca = Authority::new("Seeds CA");
+    shop.apply(&ca.server(&host).secret("okta-like-tls")).expect("the Secret can be made");
     let bundle = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "seeds-ca"}, "data": {"ca.crt": ca.pem()},
     });

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -116,6 +117,18 @@ impl Pair {
             std::fs::write(&next, text).expect("a file");
             std::fs::rename(&next, folder.join(name)).expect("a file");
         }
+    }
+
+    /// A Secret of this name that holds it.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": name},
+            "stringData": {"tls.crt": self.pem, "tls.key": self.key.serialize_pem()},
+        })
     }
 
     /// A server that shows it and agrees to speak one of `protocols` (ALPN).
