@@ -149,7 +149,7 @@ impl ProxyMetrics {
         registry.register("connections", "Open connections of callers", metrics.connections.clone());
         registry.register("tunnels", "Open WebSockets", metrics.tunnels.clone());
         for (name, help, counter) in [
-            ("connections_shed", "Connections turned away at the limit", &metrics.shed_connections),
+            ("connections_shed", "Connections turned away or ended for want of room", &metrics.shed_connections),
             ("upstream_connects", "Connections opened to the app", &metrics.upstream_connects),
             ("upstream_retries", "Requests sent to the app a second time", &metrics.upstream_retries),
             ("streams_cut", "Streams and WebSockets ended before their end, with a reason", &metrics.streams_cut),

@@ -87,8 +87,14 @@ impl Authority {
     /// A caller's certificate that was good until yesterday.
     #[must_use]
     pub fn expired_caller(&self, name: &str) -> Pair {
+        self.caller_until(name, SystemTime::now() - Duration::from_secs(86_400))
+    }
+
+    /// A caller's certificate that ends then.
+    #[must_use]
+    pub fn caller_until(&self, name: &str, end: SystemTime) -> Pair {
         let mut params = of_caller(name);
-        params.not_after = (SystemTime::now() - Duration::from_secs(86_400)).into();
+        params.not_after = end.into();
         self.sign(&params)
     }
 
@@ -174,6 +180,28 @@ pub async fn connect(
     shown: Option<&Pair>,
     protocols: &[&str],
 ) -> io::Result<TlsStream<TcpStream>> {
+    connect_by(&connector(trusted, shown, protocols), address).await
+}
+
+/// The same for a caller that connects more than once, and takes its session up again.
+///
+/// # Errors
+/// As with [`connect`].
+///
+/// # Panics
+/// When nobody listens.
+pub async fn connect_by(connector: &TlsConnector, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await.expect("a listener");
+    let name = ServerName::try_from("localhost").expect("a name");
+    connector.connect(name, stream).await
+}
+
+/// A caller.
+///
+/// # Panics
+/// Never.
+#[must_use]
+pub fn connector(trusted: &Authority, shown: Option<&Pair>, protocols: &[&str]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.0.der().clone()).expect("a CA");
     let builder = ClientConfig::builder().with_root_certificates(roots);
@@ -182,9 +210,7 @@ pub async fn connect(
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = alpn(protocols);
-    let stream = TcpStream::connect(address).await.expect("a listener");
-    let name = ServerName::try_from("localhost").expect("a name");
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    TlsConnector::from(Arc::new(config))
 }
 
 fn alpn(protocols: &[&str]) -> Vec<Vec<u8>> {

@@ -93,7 +93,7 @@ impl Client {
         self.ask(get(path, headers)).await
     }
 
-    /// Waits for the connection's end.
+    /// Waits until the other end has ended the connection.
     ///
     /// # Errors
     /// It did not end in order.
@@ -101,7 +101,8 @@ impl Client {
     /// # Panics
     /// When it does not end.
     pub async fn ended(self) -> Result<(), h2::Error> {
-        drop(self.send);
+        // While it can be used it does not end by itself.
+        let _kept = self.send;
         tokio::time::timeout(PATIENCE, self.connection).await.expect("an end in time").expect("no panic")
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use tests::issuer::FakeIssuer;
+use tests::raw::Raw;
 use tests::upstream::{Upstream, ok};
 use tests::wait::eventually;
 use tokio::net::TcpSocket;
@@ -84,14 +85,17 @@ async fn metrics_count_requests_by_route_method_class_and_reason() {
     }
     scene.get("/items", &[]).await;
     scene.raw(request("BREW", "/unheard-of", &[], "")).await;
-    scene.raw("nonsense\r\n\r\n").await;
+    assert_eq!(scene.raw("GET nonsense\r\n\r\n").await.0.status(), 400);
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send("no request at all\r\n\r\n").await;
+    assert!(caller.is_closed().await, "what is no HTTP gets no answer, and is counted");
     let text = eventually("all requests to be counted", PATIENCE, || async {
         let text = scene.metrics().await;
         for line in [
             r#"tollgate_requests_total{route="read",method="GET",protocol="h1",status="2xx",reason=""} 3"#,
             r#"tollgate_requests_total{route="read",method="GET",protocol="h1",status="4xx",reason="missing_token"} 1"#,
             r#"tollgate_requests_total{route="(default)",method="OTHER",protocol="h1",status="4xx",reason="missing_token"} 1"#,
-            r#"tollgate_requests_total{route="(none)",method="GET",protocol="h1",status="4xx",reason="bad_request"} 1"#,
+            r#"tollgate_requests_total{route="(none)",method="GET",protocol="h1",status="4xx",reason="bad_request"} 2"#,
             r#"tollgate_request_duration_seconds_count{route="read"} 4"#,
             "tollgate_requests_in_flight 0",
             "tollgate_decision_cache_hits_total 2",

@@ -1,7 +1,10 @@
 //! The longest body: refused by its length at once, and where it has none as soon as it is too long, so that no app ever
 //! takes the beginning of a body for the whole.
 
-use serde_json::json;
+use bytes::Bytes;
+use http::{Request, Response};
+use serde_json::{Value, json};
+use tests::http2::{Client, read};
 use tests::raw::Raw;
 use tests::upstream::{ManualUpstream, Upstream, ok};
 
@@ -53,6 +56,34 @@ async fn a_body_in_chunks_that_just_fits_passes() {
     let sent = format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}");
     let (head, body) = scene.raw(sent).await;
     assert_eq!((head.status(), body.bytes.as_slice()), (200, &b"helloworld"[..]));
+}
+
+#[tokio::test]
+async fn over_http2_the_limit_is_the_same() {
+    let app = Upstream::start(|request| ok(&String::from_utf8_lossy(&request.body.bytes))).await;
+    let scene = scene(app.port(), 10).await;
+    let mut caller = Client::connect(scene.address()).await;
+    let post = |length: Option<&str>| {
+        let request = Request::post("http://api.test/");
+        let request = length.into_iter().fold(request, |request, length| request.header("content-length", length));
+        request.body(()).expect("a request")
+    };
+    let (answer, mut body) = caller.send(post(None), false).await;
+    body.send_data("hello".into(), false).expect("room");
+    body.send_data("world".into(), true).expect("room");
+    assert_eq!(read(answer).await.expect("an answer").body(), "helloworld");
+    let refused = async |answer| {
+        let answer: Response<Bytes> = read(answer).await.expect("an answer");
+        let problem: Value = serde_json::from_slice(answer.body()).expect("a problem");
+        assert_eq!((answer.status().as_u16(), &problem["reason"]), (413, &json!("body_too_large")));
+    };
+    let (answer, _body) = caller.send(post(Some("11")), false).await;
+    refused(answer).await;
+    assert_eq!(app.arrived().len(), 1, "by its length, before it is sent");
+    let (answer, mut body) = caller.send(post(None), false).await;
+    body.send_data("hello world".into(), false).expect("room");
+    refused(answer).await;
+    assert!(app.arrived().iter().all(|arrived| arrived.body.bytes.len() <= 10));
 }
 
 #[tokio::test]

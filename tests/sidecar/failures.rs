@@ -154,55 +154,6 @@ async fn more_requests_than_may_wait_for_the_app_are_503() {
 }
 
 #[tokio::test]
-async fn more_connections_than_the_limit_are_turned_away_and_room_is_found_again() {
-    let app = Upstream::start(|_| ok("")).await;
-    let scene = Scene::with(&public(app.port()), |options| options.limits.connections = 1).await;
-    let mut first = Raw::connect(scene.address()).await;
-    first.send(request("GET", "/", &[], "")).await;
-    assert_eq!(first.head().await.expect("an answer").status(), 200);
-    let mut second = Raw::connect(scene.address()).await;
-    let head = second.head().await.expect("an answer without a request");
-    assert_eq!((head.status(), head.header("connection")), (503, Some("close")));
-    assert_eq!(reason(&second.body(&head, "GET").await), "overloaded");
-    drop(first);
-    eventually("room", PATIENCE, || async {
-        let (head, _) = scene.get("/", &[]).await;
-        if head.status() == 200 { Ok(()) } else { Err(head.start_line().to_owned()) }
-    })
-    .await;
-    assert!(!scene.metrics().await.contains("tollgate_connections_shed_total 0"), "it is counted");
-}
-
-#[tokio::test]
-async fn where_there_is_no_room_those_who_were_never_served_give_way() {
-    let app = Upstream::start(|_| ok("")).await;
-    let scene = Scene::with(&public(app.port()), |options| options.limits.connections = 4).await;
-    let mut served = Raw::connect(scene.address()).await;
-    served.send(request("GET", "/", &[], "")).await;
-    assert_eq!(served.head().await.expect("an answer").status(), 200);
-    let mut refused = Raw::connect(scene.address()).await;
-    refused.send(request("GET", "/%00", &[], "")).await;
-    let head = refused.head().await.expect("an answer");
-    assert_eq!(head.status(), 400);
-    refused.body(&head, "GET").await;
-    let mut slow = Vec::new();
-    for _ in 0..20 {
-        let mut caller = Raw::connect(scene.address()).await;
-        caller.send("GET / HTTP/1.1\r\nx-slow: ").await;
-        slow.push(caller);
-    }
-    assert!(refused.is_closed().await, "a refusal is no service");
-    let mut newcomer = Raw::connect(scene.address()).await;
-    newcomer.send(request("GET", "/", &[], "")).await;
-    assert_eq!(newcomer.head().await.expect("an answer").status(), 200);
-    served.send(request("GET", "/", &[], "")).await;
-    assert_eq!(served.head().await.expect("an answer").status(), 200, "and the served stay");
-    assert!(slow[0].is_closed().await);
-    let (head, _) = scene.admin("/livez").await;
-    assert_eq!(head.status(), 200, "probes have a port of their own");
-}
-
-#[tokio::test]
 async fn a_caller_that_stops_reading_does_not_hold_the_app_for_ever() {
     let app = ManualUpstream::start().await;
     let scene = Scene::with(&public(app.port()), |options| options.limits.unread = Duration::from_millis(200)).await;

@@ -1,4 +1,4 @@
-//! h2spec, the conformance tests of HTTP/2: every case passes under TLS, and all but one on the plain port.
+//! h2spec, the conformance tests of HTTP/2: every case passes, under TLS and on the plain port.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -9,17 +9,13 @@ use tollgate_contract::{Access, PathMatch, RouteConfig, ScopesConfig, TlsConfig,
 
 use crate::world::World;
 
-/// Without TLS the port speaks HTTP/1.1 too: what begins in neither way gets HTTP/1.1's 400 and the connection's end, as a
-/// caller of HTTP/1.1 must be told. h2spec wants the end alone.
-const ONLY_WITHOUT_TLS: &[&str] = &["http2/3.5: Sends invalid connection preface"];
-
 /// Fewer would mean that it did not run them.
 const CASES: usize = 140;
 
 #[tokio::test]
-async fn every_case_but_one_passes_without_tls() {
+async fn every_case_passes_without_tls() {
     let world = start(None).await;
-    check(world.sidecar.proxy_addr(), &[], ONLY_WITHOUT_TLS).await;
+    check(world.sidecar.proxy_addr(), &[]).await;
 }
 
 #[tokio::test]
@@ -27,7 +23,7 @@ async fn every_case_passes_under_tls() {
     let (ca, folder) = (Authority::new("CA"), tempfile::tempdir().expect("a folder"));
     ca.server("localhost").mount(folder.path());
     let world = start(Some(TlsConfig { dir: folder.path().display().to_string(), client_certificates: None })).await;
-    check(world.sidecar.proxy_addr(), &["--tls", "--insecure"], &[]).await;
+    check(world.sidecar.proxy_addr(), &["--tls", "--insecure"]).await;
 }
 
 /// Before an app that is a whole HTTP server, and needs no token.
@@ -47,8 +43,7 @@ async fn start(tls: Option<TlsConfig>) -> World {
     .await
 }
 
-/// `exceptions` are cases that fail. One of them that passes fails the test: the list is to be kept short.
-async fn check(address: SocketAddr, flags: &[&str], exceptions: &[&str]) {
+async fn check(address: SocketAddr, flags: &[&str]) {
     xtask::toolchain::ensure(&["h2spec"]).expect("h2spec");
     let program = xtask::toolchain::path("h2spec").expect("h2spec");
     let folder = tempfile::tempdir().expect("a folder");
@@ -62,9 +57,8 @@ async fn check(address: SocketAddr, flags: &[&str], exceptions: &[&str]) {
     let report = std::fs::read_to_string(&report).unwrap_or_else(|error| panic!("no report: {error}; {output:?}"));
     let cases = cases(&report);
     assert!(cases.len() >= CASES, "only {} cases ran", cases.len());
-    let is_excepted = |case: &Case| exceptions.contains(&&*case.name);
-    let wrong: Vec<_> = cases.iter().filter(|case| case.failure.is_some() != is_excepted(case)).collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    let failed: Vec<_> = cases.iter().filter(|case| case.failure.is_some()).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 /// A case and what went wrong in it.

@@ -109,6 +109,21 @@ async fn large_heads_are_refused_with_a_reason_and_larger_ones_without() {
 }
 
 #[tokio::test]
+async fn a_hundred_headers_pass_and_one_more_is_refused() {
+    let app = Upstream::start(|_| ok("hello")).await;
+    let scene = Scene::start(&public(app.port())).await;
+    let mut caller = Client::connect(scene.address()).await;
+    let names: Vec<String> = (0..100).map(|number| format!("x-{number}")).collect();
+    let headers: Vec<(&str, &str)> = names.iter().map(|name| (&**name, "a")).collect();
+    // Host is one of them, which is `:authority` here.
+    assert_eq!(caller.get("/", &headers[1..]).await.expect("an answer").status(), 200);
+    assert_eq!(app.last().head.all("x-99"), ["a"]);
+    let answer = caller.get("/", &headers).await.expect("an answer");
+    assert_eq!((answer.status().as_u16(), &*reason(answer.body())), (431, "headers_too_large"));
+    assert_eq!(app.arrived().len(), 1);
+}
+
+#[tokio::test]
 async fn requests_of_one_connection_are_under_way_at_once() {
     let app = ManualUpstream::start().await;
     let scene = Scene::start(&public(app.port())).await;
@@ -214,35 +229,85 @@ async fn rapid_resets_end_the_connection() {
     let scene = Scene::start(&public(app.port())).await;
     // In one go, before a stream is looked at.
     let mut caller = Frames::connect(scene.address()).await;
-    let all: Vec<u8> = (0..1_000).flat_map(begin_and_reset).collect();
+    let all: Vec<u8> = (0..10_000).flat_map(begin_and_reset).collect();
     let _ = caller.write(&all).await;
     caller.rest().await;
     scene.await_metric("tollgate_connections 0").await;
-    // One by one, each when the app has it.
+    // Few at a time, and on after it was told to leave.
     let mut caller = Frames::connect(scene.address()).await;
-    let mut taken_back = 0;
-    for number in 0..1_000 {
-        let [head, reset] = [
-            encode(frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, 2 * number + 1, &get_block("/")),
-            encode(frame::RST_STREAM, 0, 2 * number + 1, &8_u32.to_be_bytes()),
-        ];
-        if caller.write(&head).await.is_err() {
+    let mut sent = 0;
+    while sent < 10_000 {
+        let some: Vec<u8> = (sent..sent + 20).flat_map(begin_and_reset).collect();
+        if caller.write(&some).await.is_err() || settle(&mut caller).await.is_none() {
             break;
         }
-        scene_sees(&scene).await;
-        if caller.write(&reset).await.is_err() {
-            break;
-        }
-        taken_back += 1;
+        sent += 20;
     }
-    assert!(taken_back < 500, "{taken_back} requests were taken back");
+    assert!((1_000..2_000).contains(&sent), "{sent} requests were taken back");
     scene.await_metric("tollgate_connections 0").await;
     scene.await_metric("tollgate_requests_in_flight 0").await;
 }
 
-/// Gives the sidecar the time of an answer.
-async fn scene_sees(scene: &Scene) {
-    scene.admin("/livez").await;
+#[tokio::test]
+async fn a_flood_by_one_of_many_behind_a_gateway_costs_the_others_no_answer() {
+    let app = ManualUpstream::start().await;
+    let scene = Scene::start(&public(app.port())).await;
+    let mut gateway = Frames::connect(scene.address()).await;
+    let whole = frame::END_HEADERS | frame::END_STREAM;
+    gateway.send(frame::HEADERS, whole, 1, &get_block("/of-another")).await.expect("room");
+    let mut slow = app.accept().await;
+    slow.head().await.expect("a request");
+    let mut seen = Vec::new();
+    let mut number = 1;
+    while !seen.iter().any(|frame: &tests::http2::Frame| frame.kind == frame::GOAWAY) {
+        assert!(number < 1_000, "{number} requests were taken back");
+        let some: Vec<u8> = (number..number + 20).flat_map(begin_and_reset).collect();
+        gateway.write(&some).await.expect("room");
+        seen.extend(settle(&mut gateway).await.expect("the connection stays"));
+        number += 20;
+    }
+    let late = 2 * number + 1;
+    gateway.send(frame::HEADERS, whole, late, &get_block("/late")).await.expect("room");
+    let refused = loop {
+        let frame = next(&mut gateway).await;
+        if frame.kind == frame::RST_STREAM && frame.stream == late {
+            break frame;
+        }
+        seen.push(frame);
+    };
+    assert_eq!(refused.payload, 7_u32.to_be_bytes(), "REFUSED_STREAM: it may be sent again elsewhere");
+    slow.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+    let answer = loop {
+        let frame = next(&mut gateway).await;
+        if frame.kind == frame::DATA {
+            break frame;
+        }
+        seen.push(frame);
+    };
+    assert_eq!((answer.stream, &*answer.payload), (1, &b"hello"[..]));
+    // A gateway acknowledges what comes with the word that it should leave, and is let go at once.
+    for ping in seen.iter().filter(|frame| frame.kind == frame::PING) {
+        gateway.send(frame::PING, 1, 0, &ping.payload).await.expect("room");
+    }
+    gateway.rest().await;
+    scene.await_metric("tollgate_connections 0").await;
+}
+
+async fn next(caller: &mut Frames<tokio::net::TcpStream>) -> tests::http2::Frame {
+    tokio::time::timeout(PATIENCE, caller.next()).await.expect("a frame in time").expect("the connection stays")
+}
+
+/// Waits until all that was sent has been looked at; the frames that came meanwhile, none at the end of the connection.
+async fn settle(caller: &mut Frames<tokio::net::TcpStream>) -> Option<Vec<tests::http2::Frame>> {
+    let mut seen = Vec::new();
+    caller.send(frame::PING, 0, 0, b"look now").await.ok()?;
+    loop {
+        let frame = tokio::time::timeout(PATIENCE, caller.next()).await.expect("a frame in time")?;
+        if frame.kind == frame::PING && frame.payload == b"look now" {
+            return Some(seen);
+        }
+        seen.push(frame);
+    }
 }
 
 #[tokio::test]

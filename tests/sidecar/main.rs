@@ -29,6 +29,7 @@ mod own_client;
 mod routes;
 mod rules;
 mod scene;
+mod seats;
 mod secrecy;
 mod sender;
 mod several_issuers;

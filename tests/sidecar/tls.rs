@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use rustls::HandshakeKind;
 use serde_json::{Value, json};
-use tests::certificates::{Authority, Pair, connect};
+use tests::certificates::{Authority, Pair, connect, connect_by, connector};
 use tests::http2::Client;
 use tests::raw::Raw;
 use tests::upstream::{Upstream, ok};
@@ -211,6 +212,55 @@ async fn refuses_what_is_not_good(sealed: &Sealed) {
     assert!(sealed.ask(Some(&forged)).await.is_err(), "forged");
     assert!(sealed.ask(Some(&Authority::new("Other").caller("good"))).await.is_err(), "of a strange CA");
     assert!(sealed.ask(Some(&sealed.ca.expired_caller("good"))).await.is_err(), "expired");
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_the_certificate_of_its_caller() {
+    for required in [true, false] {
+        let sealed = Sealed::start(Some(required)).await;
+        let brief = sealed.ca.caller_until("brief", SystemTime::now() + Duration::from_secs(4));
+        let mut kept = Client::over(sealed.connect(Some(&brief), HTTP2).await.expect("TLS"), 65_535).await;
+        assert_eq!(kept.get("/", &[]).await.expect("an answer").status(), 200);
+        let mut half = sealed.connect(Some(&brief), HTTP1).await.expect("TLS");
+        half.write_all(b"GET /half HTTP/1.1\r\nhost: localhost\r\n").await.expect("room");
+        let again = connector(&sealed.ca, Some(&brief), HTTP1);
+        let first = connect_by(&again, sealed.scene.address()).await.expect("TLS");
+        assert_eq!(ask(first).await.expect("an answer"), "HTTP/1.1 200 OK");
+        let resumed = connect_by(&again, sealed.scene.address()).await.expect("TLS");
+        assert_eq!(resumed.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed));
+        assert_eq!(ask(resumed).await.expect("an answer"), "HTTP/1.1 200 OK");
+        is_ended(kept).await;
+        // Whatever was begun before.
+        let _ = half.write_all(b"\r\n").await;
+        assert_eq!(half.read(&mut [0; 16]).await.unwrap_or(0), 0, "no answer");
+        let late = async { ask(connect_by(&again, sealed.scene.address()).await?).await };
+        assert!(late.await.is_err(), "nor is the session taken up again");
+        assert_eq!(sealed.app.arrived().len(), 3);
+    }
+}
+
+/// Its caller may still say goodbye when nobody listens any more.
+async fn is_ended(caller: Client) {
+    assert!(caller.ended().await.err().is_none_or(|error| error.is_io()), "an end in order");
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_its_callers_ca_is_taken_out_and_not_when_one_is_added() {
+    let sealed = Sealed::start(Some(true)).await;
+    let (old, new) = (sealed.ca.caller("old"), Authority::new("New"));
+    let mut kept = Client::over(sealed.connect(Some(&old), HTTP2).await.expect("TLS"), 65_535).await;
+    assert_eq!(kept.get("/", &[]).await.expect("an answer").status(), 200);
+    let file = sealed.folder.path().join("ca.crt");
+    std::fs::write(&file, format!("{}{}", sealed.ca.pem(), new.pem())).expect("a file");
+    let newcomer = new.caller("new");
+    eventually("the new CA", PATIENCE, || sealed.ask(Some(&newcomer))).await;
+    assert_eq!(kept.get("/", &[]).await.expect("an answer").status(), 200);
+    std::fs::write(&file, "").expect("a file");
+    sealed.await_problem(Some(ProblemCode::ClientCaMissing)).await;
+    assert_eq!(kept.get("/", &[]).await.expect("an answer").status(), 200, "a broken list takes nobody out");
+    std::fs::write(&file, new.pem()).expect("a file");
+    is_ended(kept).await;
+    assert!(sealed.ask(Some(&old)).await.is_err());
 }
 
 #[tokio::test]

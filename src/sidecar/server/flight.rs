@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio_util::task::TaskTracker;
 
+use super::crowd::UnderWay;
 use super::lasting::Lasting;
 use super::tenure::Ending;
 use super::tunnel::Tunnel;
@@ -48,6 +49,8 @@ pub(crate) struct Flight {
     cut: Option<Reason>,
     /// It was ended because the sidecar stops.
     drained: bool,
+    /// The caller's token was accepted.
+    is_admitted: bool,
     pub(crate) upload: Option<Arc<Progress>>,
     /// Of a tunnel.
     download: Option<Arc<Progress>>,
@@ -63,6 +66,9 @@ pub(crate) struct Answer {
     body: AnswerBody,
     /// None where a tunnel has it.
     flight: Option<Flight>,
+    is_admitted: bool,
+    /// Keeps the connection's seat.
+    under_way: Option<UnderWay>,
 }
 
 /// Where an answer comes from.
@@ -122,6 +128,7 @@ impl Flight {
             grpc_status: None,
             cut: None,
             drained: false,
+            is_admitted: false,
             upload: None,
             download: None,
             bytes_in: 0,
@@ -141,7 +148,9 @@ impl Flight {
         self.note(|facts| facts.judged.iter_mut().for_each(Phase::end));
     }
 
+    /// Its token was accepted, whatever else is missing.
     pub(crate) fn identified(&mut self, identity: &Arc<Identity>) {
+        self.is_admitted = true;
         self.note(|facts| facts.identity = Some(Arc::clone(identity)));
     }
 
@@ -204,12 +213,17 @@ impl Flight {
         if self.form == Form::Grpc {
             self.grpc_status = grpc::status(response.headers());
         }
-        response.map(|body| match body {
-            AnswerBody::Tunnel(tunnel) => {
-                tunnels.spawn(tunnel.run(self));
-                Answer { body: AnswerBody::Own(Full::default()), flight: None }
-            }
-            body => Answer { body, flight: Some(self) },
+        // Whoever was given a token is as well known as who shows one.
+        let is_admitted = self.is_admitted || (self.place == Place::Token && response.status().is_success());
+        response.map(|body| {
+            let (body, flight) = match body {
+                AnswerBody::Tunnel(tunnel) => {
+                    tunnels.spawn(tunnel.run(self));
+                    (AnswerBody::Own(Full::default()), None)
+                }
+                body => (body, Some(self)),
+            };
+            Answer { body, flight, is_admitted, under_way: None }
         })
     }
 
@@ -313,9 +327,12 @@ impl Phase {
 }
 
 impl Answer {
-    /// Whether the request was refused, here or for want of the app.
-    pub(super) fn is_refusal(&self) -> bool {
-        self.flight.as_ref().is_some_and(|flight| flight.reason.is_some())
+    /// The request is under way until this is dropped.
+    pub(super) fn keeps(&mut self, under_way: UnderWay) {
+        if self.is_admitted {
+            under_way.admit();
+        }
+        self.under_way = Some(under_way);
     }
 }
 
@@ -324,7 +341,7 @@ impl Body for Answer {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self { body, flight } = self.get_mut();
+        let Self { body, flight, .. } = self.get_mut();
         let frame = match body {
             // The error type of a whole body has no value.
             AnswerBody::Own(body) => {

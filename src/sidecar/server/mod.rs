@@ -101,12 +101,11 @@ async fn accept(listener: TcpListener, gate: &Arc<Gate>, connections: &Connectio
                     gate.shared.observer.metrics.shed_connections.inc();
                 }
                 let open = Open::new(gate);
-                let serving = connection::serve(stream, address, Arc::clone(gate), Arc::clone(&seat));
-                let task = connections.open.spawn(async move {
+                let serving = connection::serve(stream, address, Arc::clone(gate), seat);
+                connections.open.spawn(async move {
                     serving.await;
                     drop(open);
                 });
-                seat.is_served_by(task.abort_handle());
             }
             None => turn_away(stream, connections, gate),
         }

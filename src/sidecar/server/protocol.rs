@@ -1,5 +1,5 @@
-//! Decides how a connection is spoken to: which version of HTTP a plain one begins with, and what either version may
-//! make us hold. Nothing here looks at a request.
+//! Decides how a connection is spoken to: which version of HTTP a plain one begins with, if any, and what either version
+//! may make us hold. Nothing here judges a request.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::streams::Spawner;
+use super::streams::{MAX_TAKEN_BACK, Spawner};
 use crate::limits::Limits;
 
 /// Bounds what one HTTP/1 connection can make us hold; a head over our own limit still fits and gets an answer with a
@@ -28,13 +28,17 @@ const CONNECTION_WINDOW: u32 = 512 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 /// The least of RFC 9113: small frames let streams take turns.
 const MAX_FRAME: u32 = 16 * 1024;
-/// Requests taken back before we have looked at them (CVE-2023-44487): those of a caller in a hurry, not of a flood.
-const MAX_UNSEEN_RESETS: usize = 20;
+/// Requests taken back before we have looked at them (CVE-2023-44487). Beyond it the connection ends with all that is under
+/// way on it, so it is no less than `streams`, which can tell more, lets pass.
+const MAX_UNSEEN_RESETS: usize = MAX_TAKEN_BACK as usize;
 /// Streams that we ended because of what was sent on them (CVE-2025-8671), on one connection.
 const MAX_OWN_RESETS: usize = 100;
 
 /// What every HTTP/2 connection begins with (RFC 9113 section 3.4). No method of HTTP/1 begins with `PRI`.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Whoever begins with one of them speaks HTTP/1, however badly.
+const METHODS: [&[u8]; 9] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"];
 
 /// The version that a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,24 +80,53 @@ pub(super) fn http2(limits: &Limits) -> http2::Builder<Spawner> {
     builder
 }
 
-/// Looks at how a plain connection begins. It takes as many bytes as it needs to tell: one, as a rule.
-pub(super) async fn sniff<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<(Http, Replayed<S>)> {
+/// Looks at how a plain connection begins. It takes as many bytes as it needs to tell: one read's, as a rule. None where
+/// it is no HTTP at all: an answer would mean nothing to whoever sent this.
+pub(super) async fn sniff<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<(Option<Http>, Replayed<S>)> {
     let mut seen = [0; PREFACE.len()];
     let mut end = 0;
     let http = loop {
         match stream.read(&mut seen[end..]).await? {
             0 if end == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            0 => break Http::One,
+            0 => break Some(Http::One),
             read => end += read,
         }
-        if !PREFACE.starts_with(&seen[..end]) {
-            break Http::One;
+        let seen = &seen[..end];
+        if seen == PREFACE {
+            break Some(Http::Two);
+        }
+        if !PREFACE.starts_with(seen)
+            && let Some(is_request) = is_request(seen)
+        {
+            break is_request.then_some(Http::One);
         }
         if end == PREFACE.len() {
-            break Http::Two;
+            break Some(Http::One);
         }
     };
     Ok((http, Replayed { seen, left: 0..end, stream }))
+}
+
+/// Whether this can be the beginning of a request of HTTP/1, were it malformed: a method that we know, or a target of one
+/// of the four forms (RFC 9112 section 3.2). None while more would tell.
+fn is_request(seen: &[u8]) -> Option<bool> {
+    // Section 2.2: empty lines before a request are passed over.
+    let start = seen.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let line = seen.get(start..)?;
+    if line.first().is_some_and(|first| !first.is_ascii() || first.is_ascii_control()) {
+        return Some(false);
+    }
+    let ends = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let (method, rest) = line.split_at(line.iter().position(ends)?);
+    if METHODS.contains(&method) {
+        return Some(true);
+    }
+    let Some(target) = rest.strip_prefix(b" ") else { return Some(false) };
+    match target.first()? {
+        b'/' | b'*' => Some(true),
+        // A scheme or a port.
+        _ => target.iter().find(|byte| **byte == b':' || ends(byte)).map(|byte| *byte == b':'),
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
@@ -141,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    async fn sniffed(pieces: &[&[u8]]) -> (Http, Vec<u8>) {
+    async fn sniffed(pieces: &[&[u8]]) -> (Option<Http>, Vec<u8>) {
         let (mut caller, ours) = tokio::io::duplex(1024);
         let sent = async {
             for piece in pieces {
@@ -170,7 +203,40 @@ mod tests {
             (&[PREFACE, b"rest of it, which is longer than a preface"], Http::Two),
             (&[&PREFACE[..1], &PREFACE[1..20], &PREFACE[20..]], Http::Two),
         ] {
-            assert_eq!(sniffed(pieces).await, (http, pieces.concat()), "{pieces:?}");
+            assert_eq!(sniffed(pieces).await, (Some(http), pieces.concat()), "{pieces:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_malformed_http_is_http_and_what_is_none_is_not_however_it_arrives() {
+        for (bytes, is_http) in [
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], true),
+            (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", true),
+            (b"GET\r\n\r\n", true),
+            (b"GET\t/ HTTP/1.1\r\n\r\n", true),
+            (b"GET nothing HTTP/1.1\r\n\r\n", true),
+            (b"get /docs HTTP/1.1\r\n\r\n", true),
+            (b"PROPFIND /docs HTTP/1.1\r\n\r\n", true),
+            (b"UPDATEREDIRECTREF /docs HTTP/1.1\r\n\r\n", true),
+            (b"PURGE http://api.test/ HTTP/1.1\r\n\r\n", true),
+            (b"M-SEARCH * HTTP/1.1\r\n\r\n", true),
+            (b"LINK api.test:80 HTTP/1.1\r\n\r\n", true),
+            (b"G\0T / HTTP/1.1\r\n\r\n", true),
+            (b"A-METHOD-THAT-DOES-NOT-END-SOON / HTTP/1.1\r\n\r\n", true),
+            (b"PURGE a-target-that-does-not-end-soon", true),
+            (b"INVALID CONNECTION PREFACE\r\n\r\n", false),
+            (b"SSH-2.0-OpenSSH_9.6\r\n", false),
+            (b"HELO mail.test\r\n", false),
+            (b"QUIT\r\n", false),
+            (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03 / *:", false),
+            (b"\x80\x2e\x01\x03\x01 / HTTP/1.1\r\n", false),
+            (b"\0\0\0\x2a\xffSMB /", false),
+        ] {
+            let one_by_one: Vec<&[u8]> = bytes.chunks(1).collect();
+            for pieces in [&[bytes][..], &one_by_one] {
+                let expected = (is_http.then_some(Http::One), bytes.to_vec());
+                assert_eq!(sniffed(pieces).await, expected, "{:?}", String::from_utf8_lossy(bytes));
+            }
         }
     }
 

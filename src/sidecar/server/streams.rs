@@ -1,11 +1,11 @@
 //! Watches over the streams of an HTTP/2 connection, which TCP cannot tell apart: a caller that takes back what it asks
-//! for (rapid reset), a stream whose answer nobody reads, a connection that nobody uses. It decides when such a stream
-//! or connection ends, and sees nothing of requests and answers but that they are under way.
+//! for (rapid reset, CVE-2023-44487), a stream whose answer nobody reads, a connection that nobody uses. It decides when
+//! such a stream or connection ends, and sees nothing of requests and answers but that they are under way.
 
 use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,9 +17,18 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Requests that a caller may take back before they are answered, beside one for each that it let be answered. Browsers
-/// and hedging clients take back some; whoever takes back most of them only wants us to work.
-const MAX_TAKEN_BACK: u64 = 100;
+use super::crowd::UnderWay;
+
+/// A request that is taken back before its answer and sooner than this is one that was hardly meant. Whoever gives up on
+/// a slow app waits longer, and so does a gateway on its callers' behalf.
+const RAPID: Duration = Duration::from_secs(1);
+/// How many of those each other request makes up for. A search that follows every letter takes back three of four, a
+/// hedging client two of three, a flood all.
+const MADE_UP_FOR: u64 = 4;
+/// How many may remain that nothing makes up for: twice all that may be under way.
+pub(super) const MAX_TAKEN_BACK: u64 = 200;
+/// Requests that may still come after the connection was asked to end. A gateway sends those of one round trip.
+const MAX_LATE: u64 = 1_000;
 
 tokio::task_local! {
     /// The piece of an answer, by its number, that this stream's task holds because the caller has no room for it.
@@ -31,22 +40,29 @@ tokio::task_local! {
 pub(super) struct Streams {
     under_way: AtomicUsize,
     begun: AtomicU64,
-    answered: AtomicU64,
+    /// Those taken back rapidly, less those that others make up for.
     taken_back: AtomicU64,
+    takes_no_more: AtomicBool,
+    late: AtomicU64,
     /// Something has begun or ended since somebody looked.
     changed: Notify,
     first: CancellationToken,
     flooded: CancellationToken,
+    defied: CancellationToken,
 }
 
 /// A request under way; ends when dropped.
 pub(super) struct Ticket {
     streams: Arc<Streams>,
+    begun: Instant,
     is_answered: bool,
 }
 
-/// Something under way that is no request any more: a tunnel.
-pub(super) struct Held(Arc<Streams>);
+/// Something under way that is no request any more: a tunnel. Keeps the connection's seat, and on HTTP/2 the connection.
+pub(super) struct Held {
+    streams: Option<Arc<Streams>>,
+    _under_way: UnderWay,
+}
 
 /// An answer's body on HTTP/2.
 pub(super) struct Paced<B> {
@@ -65,20 +81,25 @@ pub(super) struct Spawner {
 }
 
 impl Streams {
-    /// A request has come.
-    pub(super) fn begin(self: &Arc<Self>) -> Ticket {
+    /// A request has come; none where it came too late.
+    pub(super) fn begin(self: &Arc<Self>) -> Option<Ticket> {
+        if self.takes_no_more.load(Ordering::Relaxed) {
+            if self.late.fetch_add(1, Ordering::Relaxed) >= MAX_LATE {
+                self.defied.cancel();
+            }
+            return None;
+        }
         if self.begun.fetch_add(1, Ordering::Relaxed) == 0 {
             self.first.cancel();
         }
         self.under_way.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
-        Ticket { streams: Arc::clone(self), is_answered: false }
+        Some(Ticket { streams: Arc::clone(self), begun: Instant::now(), is_answered: false })
     }
 
-    /// Something may outlive its request; the connection counts as used until that ends.
-    pub(super) fn hold(self: &Arc<Self>) -> Held {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        Held(Arc::clone(self))
+    /// From now on every request is late.
+    pub(super) fn take_no_more(&self) {
+        self.takes_no_more.store(true, Ordering::Relaxed);
     }
 
     fn end_one(&self) {
@@ -91,9 +112,27 @@ impl Streams {
         self.first.cancelled().await;
     }
 
-    /// Waits until too many requests were taken back.
+    /// Waits until too many requests were taken back; no more are taken then.
     pub(super) async fn flooded(&self) {
         self.flooded.cancelled().await;
+    }
+
+    /// Waits until too many requests were late.
+    pub(super) async fn defied(&self) {
+        self.defied.cancelled().await;
+    }
+
+    /// A request has come to something, or was given up in its time.
+    fn makes_up(&self) {
+        let less = |taken_back: u64| (taken_back > 0).then(|| taken_back.saturating_sub(MADE_UP_FOR));
+        let _ = self.taken_back.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    fn was_taken_back(&self) {
+        if self.taken_back.fetch_add(1, Ordering::Relaxed) >= MAX_TAKEN_BACK {
+            self.take_no_more();
+            self.flooded.cancel();
+        }
     }
 
     /// Waits until nothing has been under way for so long.
@@ -119,7 +158,7 @@ impl Ticket {
     /// The head of the answer is known.
     pub(super) fn answer<B>(mut self, to: &Method, response: Response<B>) -> Response<Paced<B>> {
         self.is_answered = true;
-        self.streams.answered.fetch_add(1, Ordering::Relaxed);
+        self.streams.makes_up();
         response.map(|body| {
             let (body, unsent) = if *to == Method::HEAD { (None, Some(body)) } else { (Some(body), None) };
             Paced { body, _unsent: unsent, pieces: 0, _ticket: self }
@@ -129,20 +168,32 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let streams = &self.streams;
         if !self.is_answered {
-            let taken_back = streams.taken_back.fetch_add(1, Ordering::Relaxed) + 1;
-            if taken_back > MAX_TAKEN_BACK + streams.answered.load(Ordering::Relaxed) {
-                streams.flooded.cancel();
+            if self.begun.elapsed() < RAPID {
+                self.streams.was_taken_back();
+            } else {
+                self.streams.makes_up();
             }
         }
-        streams.end_one();
+        self.streams.end_one();
+    }
+}
+
+impl Held {
+    /// `streams` = those of its HTTP/2 connection, which counts as used until this ends.
+    pub(super) fn new(streams: Option<&Arc<Streams>>, under_way: UnderWay) -> Self {
+        if let Some(streams) = streams {
+            streams.under_way.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { streams: streams.cloned(), _under_way: under_way }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.end_one();
+        if let Some(streams) = &self.streams {
+            streams.end_one();
+        }
     }
 }
 
@@ -200,4 +251,61 @@ async fn while_read(stream: impl Future<Output = ()>, patience: Duration) {
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn is_flooded(streams: &Streams) -> bool {
+        streams.flooded().now_or_never().is_some()
+    }
+
+    fn begin(streams: &Arc<Streams>) -> Ticket {
+        streams.begin().expect("requests are taken")
+    }
+
+    fn answer(streams: &Arc<Streams>) {
+        drop(begin(streams).answer(&Method::GET, Response::new(http_body_util::Empty::<Bytes>::new())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_lets_one_of_five_be_answered_takes_back_as_many_as_it_likes() {
+        let streams = Arc::new(Streams::default());
+        for _ in 0..1_000 {
+            answer(&streams);
+            (0..MADE_UP_FOR).for_each(|_| drop(begin(&streams)));
+        }
+        assert!(!is_flooded(&streams));
+        // An app that hangs: all of a gateway's callers give up, again and again.
+        for _ in 0..20 {
+            let waiting: Vec<_> = (0..100).map(|_| begin(&streams)).collect();
+            advance(RAPID).await;
+            drop(waiting);
+        }
+        assert!(!is_flooded(&streams));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_back_nearly_all_at_once_floods_and_what_was_answered_before_is_no_credit() {
+        let streams = Arc::new(Streams::default());
+        (0..10_000).for_each(|_| answer(&streams));
+        let waiting = begin(&streams);
+        for nth in 0..=MAX_TAKEN_BACK {
+            assert!(!is_flooded(&streams), "{nth}");
+            drop(begin(&streams));
+        }
+        assert!(is_flooded(&streams));
+        assert_eq!(streams.under_way.load(Ordering::Relaxed), 1);
+        for nth in 0..=MAX_LATE {
+            assert!(streams.defied().now_or_never().is_none(), "{nth}");
+            assert!(streams.begin().is_none());
+        }
+        assert!(streams.defied().now_or_never().is_some());
+        drop(waiting);
+        assert_eq!(streams.under_way.load(Ordering::Relaxed), 0, "what is late is not under way");
+    }
 }

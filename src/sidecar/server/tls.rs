@@ -1,6 +1,6 @@
 //! TLS towards callers: the certificate and the CAs of their certificates as they are mounted now, and the handshake. It
-//! decides which files are good enough to use; broken ones leave the last good ones in force. What a caller's
-//! certificate is worth to a token is decided in `auth`.
+//! decides which files are good enough to use (broken ones leave the last good ones in force), and how long a caller's
+//! certificate stands. What it is worth to a token is decided in `auth`.
 
 use std::fmt;
 use std::io;
@@ -19,7 +19,7 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ const H2: &[u8] = b"h2";
 /// TLS of one port, shared by all workers.
 pub(crate) struct Tls {
     /// None until the files have been good once.
-    settings: ArcSwapOption<ServerConfig>,
+    settings: ArcSwapOption<InForce>,
     /// What is wrong with the files now, whatever is in force.
     problem: ArcSwapOption<ProblemCode>,
     failed: Counter,
@@ -49,8 +49,28 @@ pub(crate) struct Tls {
 pub(super) struct Secured<S> {
     pub(super) stream: TlsStream<S>,
     pub(super) http: Http,
-    /// Of the caller's certificate, which a CA of the policy stands for.
-    pub(super) certificate: Option<Thumbprint>,
+    /// The caller's certificate, which a CA of the policy stands for.
+    pub(super) certificate: Option<Shown>,
+}
+
+/// A certificate that a caller has shown.
+pub(super) struct Shown {
+    pub(super) thumbprint: Thumbprint,
+    pub(super) standing: Standing,
+}
+
+/// How long a caller's certificate stands: to its end, and while its CA is in the bundle.
+pub(super) struct Standing {
+    until: Instant,
+    withdrawn: CancellationToken,
+}
+
+/// Settings that connections begin with.
+struct InForce {
+    settings: Arc<ServerConfig>,
+    callers: Vec<CertificateDer<'static>>,
+    /// Cancelled when one of `callers` is a CA no more.
+    withdrawn: CancellationToken,
 }
 
 /// Why mounted files are of no use.
@@ -83,6 +103,8 @@ struct Mounted {
 #[derive(Clone)]
 struct Usable {
     settings: Arc<ServerConfig>,
+    /// CAs of callers.
+    callers: Vec<CertificateDer<'static>>,
     /// When the certificate ends, in seconds since 1970.
     expires: i64,
 }
@@ -150,19 +172,32 @@ impl Tls {
     }
 
     async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<Secured<S>> {
-        let settings = self.settings.load_full().ok_or(io::ErrorKind::NotConnected)?;
-        let stream = TlsAcceptor::from(settings).accept(stream).await?;
+        let in_force = self.settings.load_full().ok_or(io::ErrorKind::NotConnected)?;
+        let stream = TlsAcceptor::from(Arc::clone(&in_force.settings)).accept(stream).await?;
         let (_, connection) = stream.get_ref();
         let http = if connection.alpn_protocol() == Some(H2) { Http::Two } else { Http::One };
-        let leaf = connection.peer_certificates().and_then(<[_]>::first);
-        let certificate = leaf.map(|leaf| Thumbprint::of_certificate(leaf));
+        let certificate = match connection.peer_certificates().and_then(<[_]>::first) {
+            Some(leaf) => {
+                // A session that is taken up again shows what was good when it began.
+                let left = left(expiry(leaf), SystemTime::now()).ok_or(io::ErrorKind::PermissionDenied)?;
+                let standing = Standing { until: Instant::now() + left, withdrawn: in_force.withdrawn.clone() };
+                Some(Shown { thumbprint: Thumbprint::of_certificate(leaf), standing })
+            }
+            None => None,
+        };
         Ok(Secured { stream, http, certificate })
     }
 
     fn take(&self, mounted: Mounted) {
         match mounted.settings {
-            Ok(Usable { settings, expires }) => {
-                self.settings.store(Some(settings));
+            Ok(Usable { settings, callers, expires }) => {
+                let before = self.settings.load_full();
+                let kept = before.as_ref().filter(|before| before.callers.iter().all(|ca| callers.contains(ca)));
+                let withdrawn = kept.map(|kept| kept.withdrawn.clone()).unwrap_or_default();
+                self.settings.store(Some(Arc::new(InForce { settings, callers, withdrawn })));
+                if let (None, Some(before)) = (kept, &before) {
+                    before.withdrawn.cancel();
+                }
                 self.expires.set(expires);
                 self.problem.store(None);
                 tracing::info!("the mounted certificate is in force");
@@ -181,6 +216,21 @@ impl Tls {
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").field("problem", &self.problem.load()).finish_non_exhaustive()
+    }
+}
+
+impl Standing {
+    /// Waits until it stands no more.
+    pub(super) async fn lapsed(&self) {
+        tokio::select! {
+            () = sleep_until(self.until) => {}
+            () = self.withdrawn.cancelled() => {}
+        }
+    }
+
+    /// Whether it stands no more.
+    pub(super) fn has_lapsed(&self) -> bool {
+        self.until <= Instant::now() || self.withdrawn.is_cancelled()
     }
 }
 
@@ -221,14 +271,15 @@ fn settings(
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| own(Unusable::Pair(error)))?;
-    let builder = match (&config.client_certificates, ca) {
+    let (builder, callers) = match (&config.client_certificates, ca) {
         (Some(clients), Some((bytes, path))) => {
-            let roots = roots(bytes, &path).map_err(|error| (ProblemCode::ClientCaMissing, error))?;
-            let verifier = verifier(clients, roots, provider)
-                .map_err(|error| (ProblemCode::ClientCaMissing, Unusable::Verifier(error)))?;
-            builder.with_client_cert_verifier(verifier)
+            let of_callers = |error| (ProblemCode::ClientCaMissing, error);
+            let callers = certificates(bytes, &path).map_err(of_callers)?;
+            let roots = roots(&callers).map_err(of_callers)?;
+            let verifier = verifier(clients, roots, provider).map_err(|error| of_callers(Unusable::Verifier(error)))?;
+            (builder.with_client_cert_verifier(verifier), callers)
         }
-        _ => builder.with_no_client_auth(),
+        _ => (builder.with_no_client_auth(), Vec::new()),
     };
     let chain = certificates(certificate.0, certificate.1).map_err(own)?;
     let expires = chain.first().map_or(0, expiry);
@@ -238,7 +289,13 @@ fn settings(
     let key = private_key(key.0, key.1).map_err(own)?;
     let mut settings = builder.with_single_cert(chain, key).map_err(|error| own(Unusable::Pair(error)))?;
     settings.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
-    Ok(Usable { settings: Arc::new(settings), expires })
+    Ok(Usable { settings: Arc::new(settings), callers, expires })
+}
+
+/// What is left of a certificate; none where it has ended.
+fn left(expires: i64, now: SystemTime) -> Option<Duration> {
+    let end = UNIX_EPOCH + Duration::from_secs(u64::try_from(expires).ok()?);
+    end.duration_since(now).ok().filter(|left| !left.is_zero())
 }
 
 /// 0 for what is no certificate; rustls, which reads it as well, has the say on whether it can be used.
@@ -267,10 +324,10 @@ fn private_key(bytes: Bytes, path: &Path) -> Result<PrivateKeyDer<'static>, Unus
 }
 
 /// Every one of them must be good: a CA that is left out would lock its callers out.
-fn roots(bytes: Bytes, path: &Path) -> Result<RootCertStore, Unusable> {
+fn roots(callers: &[CertificateDer<'static>]) -> Result<RootCertStore, Unusable> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(bytes, path)? {
-        roots.add(certificate).map_err(Unusable::Ca)?;
+    for certificate in callers {
+        roots.add(certificate.clone()).map_err(Unusable::Ca)?;
     }
     Ok(roots)
 }
