@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use h2::Reason;
+use h2::{Reason, RecvStream};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Response};
 use http_body_util::{BodyExt, StreamBody};
@@ -207,15 +207,19 @@ async fn interrupted() -> App {
     .await
 }
 
-/// A call over plain HTTP/2: what it brought, and its trailers or the code that it was reset with.
-async fn raw_call(address: SocketAddr, path: &str, token: &str) -> (Bytes, Result<http::HeaderMap, Option<Reason>>) {
+/// The answer to a call over plain HTTP/2.
+async fn raw_answer(address: SocketAddr, path: &str, token: &str) -> RecvStream {
     let mut client = Client::connect(address).await;
     let call = http::Request::post(format!("http://api.test{path}"))
         .header("authorization", format!("Bearer {token}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
     let (answer, _) = client.send(call.body(()).expect("a request"), true).await;
-    let mut body = answer.await.expect("an answer").into_body();
+    answer.await.expect("an answer").into_body()
+}
+
+/// What an answer brings, and its trailers or the code that it is reset with.
+async fn raw_end(mut body: RecvStream) -> (Bytes, Result<http::HeaderMap, Option<Reason>>) {
     let mut brought = Vec::new();
     let end = async {
         while let Some(piece) = body.data().await {
@@ -232,9 +236,9 @@ async fn a_status_follows_a_whole_message_and_within_one_the_stream_is_reset() {
     let (issuer, app) = (FakeIssuer::start().await, interrupted().await);
     let scene = Scene::ready(&config(app.port(), &issuer)).await;
     let token = || issuer.token().claim("exp", json!(epoch_seconds() + 3)).signed();
-    let (brought, end) = raw_call(scene.address(), "/test.Service/Whole", &token()).await;
+    let (brought, end) = raw_end(raw_answer(scene.address(), "/test.Service/Whole", &token()).await).await;
     assert_eq!((brought.len(), &end.expect("trailers")["grpc-status"]), (10, &HeaderValue::from_static("16")));
-    let (brought, end) = raw_call(scene.address(), "/test.Service/Half", &token()).await;
+    let (brought, end) = raw_end(raw_answer(scene.address(), "/test.Service/Half", &token()).await).await;
     assert_eq!((brought.len(), end), (17, Err(Some(Reason::CANCEL))));
     // The same to a client that is none of ours.
     let mut caller = Caller::of(&scene, &token()).await;
@@ -247,13 +251,10 @@ async fn a_status_follows_a_whole_message_and_within_one_the_stream_is_reset() {
     let lines = scene.log.lines(3).await;
     assert!(lines.iter().all(|line| line["reason"] == "expired"), "{lines:?}");
     // An app that dies within a message: nothing that could be taken for its status.
-    let token = issuer.token().signed();
-    let mut call = std::pin::pin!(raw_call(scene.address(), "/test.Service/Half", &token));
-    tokio::select! {
-        _ = call.as_mut() => panic!("it ended by itself"),
-        () = scene.await_metric("tollgate_requests_in_flight 1") => drop(app),
-    }
-    assert!(call.await.1.is_err_and(|reason| reason != Some(Reason::NO_ERROR)));
+    let mut half = raw_answer(scene.address(), "/test.Service/Half", &issuer.token().signed()).await;
+    half.data().await.expect("a piece").expect("no error");
+    drop(app);
+    assert!(raw_end(half).await.1.is_err_and(|reason| reason != Some(Reason::NO_ERROR)));
 }
 
 #[tokio::test]
@@ -268,21 +269,12 @@ async fn calls_that_go_on_are_told_to_go_elsewhere_when_the_sidecar_stops() {
     let path = PathAndQuery::from_static("/test.Service/Whole");
     let mut whole = caller.ready().await.server_streaming(request, path, Plain).await.expect("an answer").into_inner();
     assert_eq!(whole.message().await.expect("no error").expect("a message"), "hello");
-    let half = raw_call(scene.address(), "/test.Service/Half", &token);
+    let mut half = raw_answer(scene.address(), "/test.Service/Half", &token).await;
+    half.data().await.expect("a piece").expect("no error");
     let log = scene.log.clone();
-    let (half, status) = {
-        let told = async { whole.message().await.expect_err("the end") };
-        let both = futures::future::join(half, told);
-        let mut both = std::pin::pin!(both);
-        // Both are under way before the stop begins.
-        tokio::select! {
-            _ = both.as_mut() => panic!("they ended by themselves"),
-            () = scene.await_metric("tollgate_requests_in_flight 2") => {}
-        }
-        let (ended, finished) = futures::future::join(both, scene.sidecar.shutdown()).await;
-        assert!(!finished, "not all was finished");
-        ended
-    };
+    let told = async { whole.message().await.expect_err("the end") };
+    let (status, half, finished) = tokio::join!(told, raw_end(half), scene.sidecar.shutdown());
+    assert!(!finished, "not all was finished");
     assert_eq!((status.code(), status.message()), (Code::Unavailable, "overloaded: The pod stops."));
     assert_eq!(half.1, Err(Some(Reason::CANCEL)));
     assert!(log.lines(2).await.iter().all(|line| line["aborted"] == true && line["reason"].is_null()));
