@@ -7,6 +7,7 @@
 
 pub mod access_log;
 mod admin;
+mod alarm;
 pub mod auth;
 pub mod broker;
 pub mod claim_headers;

@@ -23,7 +23,15 @@ pub(crate) enum Upload {
     /// There is none.
     Empty,
     /// As it comes from the caller.
-    Streaming { body: Incoming, progress: Arc<Progress>, rules: UploadRules },
+    Streaming(Box<Streaming>),
+}
+
+/// Apart, so that a request without a body stays small.
+#[derive(Debug)]
+pub(crate) struct Streaming {
+    body: Incoming,
+    progress: Arc<Progress>,
+    rules: UploadRules,
 }
 
 /// What a policy says of requests' bodies.
@@ -107,7 +115,8 @@ impl Upload {
             return (Self::Empty, None);
         }
         let progress = Arc::new(Progress::new());
-        (Self::Streaming { body, progress: Arc::clone(&progress), rules: rules.clone() }, Some(progress))
+        let streaming = Streaming { body, progress: Arc::clone(&progress), rules: rules.clone() };
+        (Self::Streaming(Box::new(streaming)), Some(progress))
     }
 }
 
@@ -170,7 +179,8 @@ impl Body for Upload {
     type Error = UploadError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let Self::Streaming { body, progress, rules } = self.get_mut() else { return Poll::Ready(None) };
+        let Self::Streaming(streaming) = self.get_mut() else { return Poll::Ready(None) };
+        let Streaming { body, progress, rules } = &mut **streaming;
         progress.waker.register(cx.waker());
         if progress.pointless.load(Ordering::Acquire) {
             return Poll::Ready(Some(Err(UploadError::Pointless)));
@@ -195,14 +205,14 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming { body, .. } => body.is_end_stream(),
+            Self::Streaming(streaming) => streaming.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming { body, .. } => body.size_hint(),
+            Self::Streaming(streaming) => streaming.body.size_hint(),
         }
     }
 }

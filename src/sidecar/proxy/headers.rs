@@ -135,17 +135,10 @@ pub(crate) fn for_app<'r>(
     if wants_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    append(headers, X_FORWARDED_FOR, &peer.address);
-    if !headers.get_all(header::FORWARDED).iter().all(closes_its_quotes) {
-        headers.remove(header::FORWARDED);
-    }
-    append(headers, header::FORWARDED, &peer.forwarded);
-    if !is_single(headers, &X_FORWARDED_PROTO, |proto| matches!(proto, b"http" | b"https")) {
-        headers.insert(X_FORWARDED_PROTO, peer.scheme());
-    }
-    if !is_single(headers, &X_FORWARDED_HOST, |host| !host.is_empty()) {
-        headers.insert(X_FORWARDED_HOST, host.clone());
-    }
+    append(headers, X_FORWARDED_FOR, &peer.address, |_| true);
+    append(headers, header::FORWARDED, &peer.forwarded, closes_its_quotes);
+    keep_or_set(headers, X_FORWARDED_PROTO, |proto| matches!(proto, b"http" | b"https"), || peer.scheme());
+    keep_or_set(headers, X_FORWARDED_HOST, |host| !host.is_empty(), || host.clone());
     headers.insert(header::HOST, host);
     headers.insert(X_REQUEST_ID, request_id.clone());
     if let Some(IdentityHeaders { subject, client_id, scopes, issuer, claims }) = identity {
@@ -185,19 +178,18 @@ pub(crate) fn for_trailers(trailers: &mut HeaderMap, rules: Option<&HeaderRules>
 
 /// RFC 9110 section 7.6.1: what `Connection` names is for this hop alone, whatever it is.
 fn remove_named_by_connection(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
+    let Entry::Occupied(connection) = headers.entry(header::CONNECTION) else { return };
+    let mut named = Vec::new();
+    for value in connection.remove_entry_mult().1 {
+        let options = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         // The usual options name no header of ours to keep.
-        .filter(|name| !name.eq_ignore_ascii_case(b"close") && !name.eq_ignore_ascii_case(b"keep-alive"))
-        .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .collect();
+        let names =
+            options.filter(|name| !name.eq_ignore_ascii_case(b"close") && !name.eq_ignore_ascii_case(b"keep-alive"));
+        named.extend(names.filter_map(|name| HeaderName::from_bytes(name).ok()));
+    }
     for name in named {
         headers.remove(name);
     }
-    headers.remove(header::CONNECTION);
 }
 
 /// Removes by name; allocates only where there is something to remove.
@@ -208,11 +200,15 @@ fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// Appends to a comma-separated list in one line; without an earlier value nothing is allocated.
-fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
+/// Appends to a comma-separated list in one line, where all of it is fit for that, else replaces it; without an earlier value
+/// nothing is allocated.
+fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue, is_fit: impl Fn(&HeaderValue) -> bool) {
     match headers.entry(name) {
         Entry::Vacant(vacant) => {
             vacant.insert(value.clone());
+        }
+        Entry::Occupied(mut occupied) if !occupied.iter().all(is_fit) => {
+            occupied.insert(value.clone());
         }
         Entry::Occupied(mut occupied) => {
             let mut list = Vec::new();
@@ -235,9 +231,25 @@ fn closes_its_quotes(value: &HeaderValue) -> bool {
     quotes % 2 == 0 && !value.as_bytes().contains(&b'\\')
 }
 
-fn is_single(headers: &HeaderMap, name: &HeaderName, good: impl Fn(&[u8]) -> bool) -> bool {
-    let mut values = headers.get_all(name).iter();
-    values.next().is_some_and(|value| good(value.as_bytes())) && values.next().is_none()
+/// Keeps what is there once and good.
+fn keep_or_set(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    is_good: impl Fn(&[u8]) -> bool,
+    value: impl Fn() -> HeaderValue,
+) {
+    match headers.entry(name) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(value());
+        }
+        Entry::Occupied(mut occupied) => {
+            let mut values = occupied.iter();
+            let is_kept = values.next().is_some_and(|value| is_good(value.as_bytes())) && values.next().is_none();
+            if !is_kept {
+                occupied.insert(value());
+            }
+        }
+    }
 }
 
 pub(super) fn lists(value: &HeaderValue, word: &str) -> bool {

@@ -13,7 +13,9 @@ mod request;
 mod trace_context;
 mod websocket;
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -23,7 +25,7 @@ use hyper::client::conn::TrySendError;
 use hyper::upgrade::OnUpgrade;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tollgate_contract::UpstreamConfig;
 
 pub(crate) use body::{BodyError, Download, Progress, UploadRules};
@@ -36,13 +38,14 @@ pub(crate) use pool::Lease;
 pub(crate) use request::Outgoing;
 pub(crate) use websocket::{Opening, refused as upgrade_refused};
 
+use crate::alarm::Alarm;
 use crate::metrics::ProxyMetrics;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use body::Upload;
 use patience::{Patience, Wait};
 use pool::{ConnectError, Connection, Pool, Sender, Untouched};
-use request::{Tongue, is_safe, spare};
+use request::{Spare, Tongue, is_safe};
 
 /// The way to the app, of one worker thread.
 #[derive(Debug)]
@@ -86,6 +89,18 @@ enum Attempt {
     /// The app hung up instead of answering.
     Lost(hyper::Error),
     TimedOut(Reason),
+}
+
+impl Attempt {
+    fn of(answered: Result<Response<Incoming>, TrySendError<Request<Upload>>>) -> Self {
+        match answered {
+            Ok(response) => Self::Answered(response),
+            Err(mut error) => match error.take_message() {
+                Some(request) => Self::Unsent(Box::new(request)),
+                None => Self::Lost(error.into_error()),
+            },
+        }
+    }
 }
 
 impl Proxy {
@@ -154,13 +169,13 @@ impl Proxy {
         // A kept connection may have died unseen: what is safe to send twice is kept for a second try. An app of HTTP/2 may
         // say that it has not touched a request, and then any is safe.
         let is_safe = connection.reused && is_safe(request.method());
-        let spare = if is_safe || connection.is_http2() { spare(&request) } else { None };
+        let spare = if is_safe || connection.is_http2() { Spare::of(&request) } else { None };
         let first = self.attempt(&mut connection, request, progress.as_deref(), is_grpc).await;
         let again = match (first, spare) {
             (Attempt::Unsent(request), _) if connection.reused => Ok((*request, None)),
-            (Attempt::Lost(error), Some(request)) => match Untouched::of(&error) {
+            (Attempt::Lost(error), Some(spare)) => match Untouched::of(&error) {
                 None if !is_safe => Err(Attempt::Lost(error)),
-                untouched => Ok((request, untouched)),
+                untouched => Ok((spare.request(), untouched)),
             },
             (first, _) => Err(first),
         };
@@ -168,7 +183,7 @@ impl Proxy {
             Ok((request, untouched)) => {
                 self.retries.inc();
                 let keeps = untouched == Some(Untouched::Stream);
-                self.pool.replace(&mut connection, keeps).await.map_err(|error| refused(&error))?;
+                Box::pin(self.pool.replace(&mut connection, keeps)).await.map_err(|error| refused(&error))?;
                 self.attempt(&mut connection, request, progress.as_deref(), is_grpc).await
             }
             Err(first) => first,
@@ -199,39 +214,41 @@ impl Proxy {
         is_grpc: bool,
     ) -> Attempt {
         match &mut connection.sender {
-            Sender::Http1(sender) => self.wait(sender.try_send_request(request), upload, is_grpc).await,
-            Sender::Http2(line) => self.wait(line.sender().try_send_request(request), upload, is_grpc).await,
+            Sender::Http1(line) => {
+                let answer = line.sender.try_send_request(request);
+                self.wait(answer, &mut line.alarm, upload, is_grpc).await
+            }
+            Sender::Http2(line) => {
+                let answer = line.sender().try_send_request(request);
+                self.wait(answer, &mut Alarm::default(), upload, is_grpc).await
+            }
         }
     }
 
     async fn wait(
         &self,
         answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
+        alarm: &mut Alarm,
         upload: Option<&Progress>,
         is_grpc: bool,
     ) -> Attempt {
         let mut answer = std::pin::pin!(answer);
         let sent = Instant::now();
-        let mut now = sent;
-        let answered = loop {
-            match self.patience.wait(sent, upload, is_grpc, now) {
-                Wait::Until(deadline) => {
-                    if let Ok(answered) = timeout_at(deadline, answer.as_mut()).await {
-                        break answered;
-                    }
-                }
-                Wait::Unbounded => break answer.await,
-                Wait::Over(reason) => return Attempt::TimedOut(reason),
+        let mut until = self.patience.wait(sent, upload, is_grpc, sent);
+        poll_fn(|cx| {
+            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Attempt::of(answered));
             }
-            now = Instant::now();
-        };
-        match answered {
-            Ok(response) => Attempt::Answered(response),
-            Err(mut error) => match error.take_message() {
-                Some(request) => Attempt::Unsent(Box::new(request)),
-                None => Attempt::Lost(error.into_error()),
-            },
-        }
+            loop {
+                match until {
+                    Wait::Until(deadline) => ready!(alarm.poll(deadline, cx)),
+                    Wait::Unbounded => return Poll::Pending,
+                    Wait::Over(reason) => return Poll::Ready(Attempt::TimedOut(reason)),
+                }
+                until = self.patience.wait(sent, upload, is_grpc, Instant::now());
+            }
+        })
+        .await
     }
 
     fn answered(&self, exchange: Exchange) -> Response<Download> {

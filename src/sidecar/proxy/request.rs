@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use tollgate_contract::UpstreamProtocol;
@@ -98,15 +98,82 @@ pub(super) fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// A second copy of a request without a body. One with a body is on its way as soon as the app takes it.
-pub(super) fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
-    if !matches!(request.body(), Upload::Empty) {
-        return None;
+/// A second copy of a request without a body; one with a body is on its way as soon as the app takes it. Nearly none is ever
+/// used, so it is kept as cheaply as can be.
+pub(super) struct Spare {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    /// `name:value\n` each, or `name;value\n` where the value is sensitive; neither may hold what ends it.
+    headers: Vec<u8>,
+}
+
+impl Spare {
+    pub(super) fn of(request: &Request<Upload>) -> Option<Self> {
+        // The protocol that CONNECT asks for stands beside the request (RFC 8441).
+        if !matches!(request.body(), Upload::Empty) || request.method() == Method::CONNECT {
+            return None;
+        }
+        let length = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
+        let mut headers = Vec::with_capacity(length);
+        for (name, value) in request.headers() {
+            headers.extend_from_slice(name.as_str().as_bytes());
+            headers.push(if value.is_sensitive() { b';' } else { b':' });
+            headers.extend_from_slice(value.as_bytes());
+            headers.push(b'\n');
+        }
+        let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
+        Some(Self { method, uri, version, headers })
     }
-    let mut spare = Request::new(Upload::Empty);
-    *spare.method_mut() = request.method().clone();
-    *spare.uri_mut() = request.uri().clone();
-    *spare.version_mut() = request.version();
-    *spare.headers_mut() = request.headers().clone();
-    Some(spare)
+
+    /// The request again.
+    pub(super) fn request(self) -> Request<Upload> {
+        let mut request = Request::new(Upload::Empty);
+        let headers = self.headers.split(|byte| *byte == b'\n').filter_map(|line| {
+            let (name, [mark, value @ ..]) = line.split_at(line.iter().position(|byte| matches!(byte, b':' | b';'))?)
+            else {
+                return None;
+            };
+            let mut value = HeaderValue::from_bytes(value).ok()?;
+            value.set_sensitive(*mark == b';');
+            Some((HeaderName::from_bytes(name).ok()?, value))
+        });
+        for (name, value) in headers {
+            request.headers_mut().append(name, value);
+        }
+        (*request.method_mut(), *request.uri_mut(), *request.version_mut()) = (self.method, self.uri, self.version);
+        request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spare_is_the_same_request_again() {
+        let mut request = Request::new(Upload::Empty);
+        (*request.method_mut(), *request.version_mut()) = (Method::HEAD, Version::HTTP_2);
+        *request.uri_mut() = Uri::from_static("http://app:80/items?a=b:c");
+        for (name, value) in
+            [("x-many", &b"one"[..]), ("accept", b"a/b: c"), ("x-many", b"\xfftwo\t"), ("empty", b""), ("x-many", b":")]
+        {
+            request.headers_mut().append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        request.headers_mut().get_mut("accept").unwrap().set_sensitive(true);
+        let again = Spare::of(&request).unwrap().request();
+        assert_eq!(
+            (again.method(), again.uri(), again.version()),
+            (request.method(), request.uri(), request.version())
+        );
+        assert_eq!(again.headers(), request.headers());
+        let sensitive = |request: &Request<Upload>| request.headers()["accept"].is_sensitive();
+        assert!(sensitive(&request) && sensitive(&again));
+    }
+
+    #[test]
+    fn a_wish_for_a_websocket_over_http2_is_not_kept() {
+        let request = Request::builder().method(Method::CONNECT).body(Upload::Empty).unwrap();
+        assert!(Spare::of(&request).is_none());
+    }
 }

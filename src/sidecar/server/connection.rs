@@ -101,7 +101,8 @@ pub(super) async fn serve(stream: TcpStream, address: SocketAddr, gate: Arc<Gate
     let opening = Arc::clone(&seat);
     let opened = async {
         match gate.shared.tls.clone() {
-            Some(tls) => secured(stream, &tls, address.ip(), gate, seat).await,
+            // Large, and over when requests come.
+            Some(tls) => Box::pin(secured(stream, &tls, address.ip(), gate, seat)).await,
             None => plain(stream, address.ip(), gate, seat).await,
         }
     };
@@ -175,10 +176,16 @@ async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'stati
     let serving = protocol::http1(&shared.limits).serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving.with_upgrades());
     let asked_to_leave = async {
+        let stopping = async {
+            shared.drain.no_idling().await;
+            tokio::select! {
+                // Whoever connects while callers are asked to leave comes for an answer; hyper would close on the spot.
+                () = asked.ever() => {}
+                () = shared.drain.stop_accepting() => {}
+            }
+        };
         tokio::select! {
-            // Whoever connects while callers are asked to leave comes for an answer; hyper would close on the spot.
-            () = async { shared.drain.no_idling().await; asked.ever().await } => {}
-            () = shared.drain.stop_accepting() => {}
+            () = stopping => {}
             () = seat.given_away() => {}
             () = whose.lapsed() => {}
         }

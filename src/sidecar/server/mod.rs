@@ -101,9 +101,9 @@ async fn accept(listener: TcpListener, gate: &Arc<Gate>, connections: &Connectio
                     gate.shared.observer.metrics.shed_connections.inc();
                 }
                 let open = Open::new(gate);
-                let serving = connection::serve(stream, address, Arc::clone(gate), seat);
+                let gate = Arc::clone(gate);
                 connections.open.spawn(async move {
-                    serving.await;
+                    connection::serve(stream, address, gate, seat).await;
                     drop(open);
                 });
             }

@@ -10,6 +10,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::streams::{MAX_TAKEN_BACK, Spawner};
+use crate::alarm::ConnectionTimer;
 use crate::limits::Limits;
 
 /// Bounds what one HTTP/1 connection can make us hold; a head over our own limit still fits and gets an answer with a
@@ -57,7 +58,7 @@ pub(super) struct Replayed<S> {
 
 pub(super) fn http1(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_BUFFER);
+    builder.timer(ConnectionTimer::default()).header_read_timeout(limits.head).max_buf_size(MAX_BUFFER);
     builder
 }
 

@@ -229,13 +229,12 @@ impl Spawner {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
     fn execute(&self, stream: F) {
-        tokio::spawn(HELD.scope(Cell::new(None), while_read(stream, self.unread)));
+        tokio::spawn(HELD.scope(Cell::new(None), while_read(Box::pin(stream), self.unread)));
     }
 }
 
 /// Drops a stream, which resets it, once it has held one piece of its answer for so long.
-async fn while_read(stream: impl Future<Output = ()>, patience: Duration) {
-    let mut stream = std::pin::pin!(stream);
+async fn while_read(mut stream: Pin<Box<impl Future<Output = ()>>>, patience: Duration) {
     let mut until: Option<(u64, Pin<Box<Sleep>>)> = None;
     std::future::poll_fn(|cx| {
         if stream.as_mut().poll(cx).is_ready() {

@@ -3,15 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::TryFutureExt;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
+use tracing::debug;
 
 use super::super::body::Upload;
 use super::super::dial::{Dialer, Stream};
 use super::ConnectError;
+use crate::alarm::Alarm;
 
 /// Shorter than the keep-alive of common servers (gunicorn 2 s, uvicorn and Node.js 5 s): the app must not hang up while
 /// a request is on its way. A new loopback connection costs some 50 us, a lost POST costs a caller.
@@ -29,9 +32,17 @@ pub(super) struct Pool {
     connects: Counter,
 }
 
+/// A connection, for one request at a time.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) sender: SendRequest<Upload>,
+    /// For the answers on it.
+    pub(crate) alarm: Alarm,
+}
+
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<Upload>,
+    line: Line,
     since: Instant,
 }
 
@@ -40,25 +51,25 @@ impl Pool {
         Arc::new(Self { dialer, idle: Mutex::default(), connects })
     }
 
-    pub(super) async fn connect(&self) -> Result<SendRequest<Upload>, ConnectError> {
+    pub(super) async fn connect(&self) -> Result<Line, ConnectError> {
         let sender = match self.dialer.dial().await? {
             Stream::Plain(stream) => start(stream).await,
             Stream::Tls(stream) => start(*stream).await,
         };
         let sender = sender.map_err(ConnectError::Handshake)?;
         self.connects.inc();
-        Ok(sender)
+        Ok(Line { sender, alarm: Alarm::default() })
     }
 
     /// Keeps a connection whose answer has arrived in full, or will without us.
-    pub(super) fn checkin(self: &Arc<Self>, mut sender: SendRequest<Upload>) {
-        if sender.is_ready() {
-            self.keep(sender);
-        } else if !sender.is_closed() {
+    pub(super) fn checkin(self: &Arc<Self>, mut line: Line) {
+        if line.sender.is_ready() {
+            self.keep(line);
+        } else if !line.sender.is_closed() {
             let pool = Arc::clone(self);
             tokio::spawn(async move {
-                if let Ok(Ok(())) = timeout(SETTLE_TIMEOUT, sender.ready()).await {
-                    pool.keep(sender);
+                if let Ok(Ok(())) = timeout(SETTLE_TIMEOUT, line.sender.ready()).await {
+                    pool.keep(line);
                 }
             });
         }
@@ -67,7 +78,7 @@ impl Pool {
     /// Lets go of connections that have been idle too long.
     fn sweep(&self) {
         let now = Instant::now();
-        let kept = |idle: &Idle| !idle.sender.is_closed() && now.duration_since(idle.since) < KEEP_IDLE;
+        let kept = |idle: &Idle| !idle.line.sender.is_closed() && now.duration_since(idle.since) < KEEP_IDLE;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(kept);
     }
 
@@ -80,21 +91,21 @@ impl Pool {
         }
     }
 
-    fn keep(&self, sender: SendRequest<Upload>) {
-        let idle = Idle { sender, since: Instant::now() };
+    fn keep(&self, line: Line) {
+        let idle = Idle { line, since: Instant::now() };
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
     }
 
-    pub(super) fn reuse(&self) -> Option<SendRequest<Upload>> {
+    pub(super) fn reuse(&self) -> Option<Line> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(Idle { sender, since }) = idle.pop() {
+        while let Some(Idle { line, since }) = idle.pop() {
             if since.elapsed() >= KEEP_IDLE {
                 // The rest has been idle even longer.
                 idle.clear();
                 return None;
             }
-            if sender.is_ready() {
-                return Some(sender);
+            if line.sender.is_ready() {
+                return Some(line);
             }
         }
         None
@@ -105,10 +116,7 @@ impl Pool {
 /// is one.
 async fn start(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<SendRequest<Upload>> {
     let (sender, connection) = http1::Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "a connection to the app broke");
-        }
-    });
+    // An async block would hold the connection twice.
+    tokio::spawn(connection.with_upgrades().inspect_err(|error| debug!(%error, "a connection to the app broke")));
     Ok(sender)
 }

@@ -102,6 +102,11 @@ impl Pool {
         if let Some(line) = self.pick() {
             return Ok((line, true));
         }
+        // Rare and large: apart, so that requests stay small.
+        Box::pin(self.open()).await
+    }
+
+    async fn open(&self) -> Result<(Line, bool), ConnectError> {
         let _turn = timeout(self.dialer.within(), self.turn.lock()).await.map_err(|_| DialError::Timeout)?;
         if let Some(line) = self.pick() {
             return Ok((line, true));

@@ -6,14 +6,12 @@ mod http2;
 
 use std::sync::Arc;
 
-use hyper::client::conn;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tollgate_contract::UpstreamProtocol;
 
 pub(super) use self::http2::Untouched;
 
-use super::body::Upload;
 use super::dial::{DialError, Dialer};
 
 /// Connections of one worker.
@@ -43,7 +41,7 @@ pub(crate) struct Connection {
 /// What takes the request.
 #[derive(Debug)]
 pub(crate) enum Sender {
-    Http1(conn::http1::SendRequest<Upload>),
+    Http1(http1::Line),
     Http2(http2::Line),
 }
 
@@ -85,8 +83,9 @@ impl Pool {
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| ConnectError::NoSlot)?;
         let (sender, reused) = match &self.kept {
             Kept::Http1(pool) => match pool.reuse() {
-                Some(sender) => (Sender::Http1(sender), true),
-                None => (Sender::Http1(pool.connect().await?), false),
+                Some(line) => (Sender::Http1(line), true),
+                // Rare and large: apart, so that requests stay small.
+                None => (Sender::Http1(Box::pin(pool.connect()).await?), false),
             },
             Kept::Http2(pool) => {
                 let (line, reused) = pool.checkout().await?;
@@ -117,8 +116,8 @@ impl Pool {
         let Connection { sender, slot, reused: _ } = connection;
         match (sender, &self.kept) {
             // A small answer has arrived whole by now, and the connection is free before the caller reads it.
-            (Sender::Http1(sender), Kept::Http1(pool)) if sender.is_ready() => {
-                pool.checkin(sender);
+            (Sender::Http1(line), Kept::Http1(pool)) if line.sender.is_ready() => {
+                pool.checkin(line);
                 None
             }
             (Sender::Http2(_), _) if is_over => None,
@@ -147,8 +146,8 @@ impl Connection {
 impl Lease {
     /// The answer has arrived in full, or will without us.
     pub(crate) fn release(self) {
-        if let (Sender::Http1(sender), Kept::Http1(pool)) = (self.sender, self.kept) {
-            pool.checkin(sender);
+        if let (Sender::Http1(line), Kept::Http1(pool)) = (self.sender, self.kept) {
+            pool.checkin(line);
         }
     }
 }
