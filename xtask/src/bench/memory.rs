@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use tollgate_contract::Algorithm;
 
+use super::anchors;
 use super::exchange::{connect, exchange, get};
 use super::load::{Load, to_f64};
 use super::policy::Judgement;
@@ -36,6 +37,7 @@ pub(super) struct Connections {
     pub(super) idle: f64,
     pub(super) with_idle_connections: f64,
     pub(super) with_busy_connections: f64,
+    pub(super) bare_hyper_with_busy_connections: f64,
 }
 
 /// Memory in MB.
@@ -63,19 +65,24 @@ pub(super) fn connections(stage: &Stage, token: &Path, busy: Duration) -> anyhow
     };
     drop(sidecar);
     // A fresh one: what the first ones left behind is not the others'.
-    let sidecar = Server::sidecar(stage, rs256)?;
-    let load = Load { url: sidecar.url(), tokens: token, connections: MANY_CONNECTIONS, duration: busy, at_most: None };
-    let with_busy_connections = thread::scope(|scope| {
-        let loading = scope.spawn(|| load.run(stage, Some(&sidecar)));
+    let with_busy_connections = peak(stage, &Server::sidecar(stage, rs256)?, token, busy)?;
+    let bare_hyper_with_busy_connections = peak(stage, &anchors::bare_hyper(stage)?, token, busy)?;
+    Ok(Connections { idle, with_idle_connections, with_busy_connections, bare_hyper_with_busy_connections })
+}
+
+/// The most that a proxy holds while many connections ask all the time.
+fn peak(stage: &Stage, proxy: &Server, token: &Path, busy: Duration) -> anyhow::Result<f64> {
+    let load = Load { url: proxy.url(), tokens: token, connections: MANY_CONNECTIONS, duration: busy, at_most: None };
+    thread::scope(|scope| {
+        let loading = scope.spawn(|| load.run(stage, Some(proxy)));
         let mut peak = 0;
         while !loading.is_finished() {
-            peak = peak.max(sidecar.anonymous_rss_kib()?);
+            peak = peak.max(proxy.anonymous_rss_kib()?);
             thread::sleep(LOOK);
         }
         loading.join().map_err(|_| anyhow!("the load panicked"))??;
         anyhow::Ok(megabytes(peak))
-    })?;
-    Ok(Connections { idle, with_idle_connections, with_busy_connections })
+    })
 }
 
 /// After as many good tokens as are remembered, then after ten times as many.

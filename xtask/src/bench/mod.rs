@@ -31,7 +31,7 @@ use self::anchors::EnvoyJwt;
 use self::load::{Load, Sample};
 use self::policy::Judgement;
 use self::programs::Programs;
-use self::report::Figures;
+use self::report::{Figures, Paced};
 use self::row::Row;
 use self::servers::{Server, Sidecar, Stage};
 use self::tokens::{Files, Mint};
@@ -234,12 +234,14 @@ impl Run<'_> {
         }))
     }
 
-    /// Of the upstream itself and of the sidecar, one after the other.
-    fn paced(&self) -> anyhow::Result<(paced::Times, paced::Times)> {
+    /// One after the other.
+    fn paced(&self) -> anyhow::Result<Paced> {
         let Self { stage, files, .. } = self;
-        let direct = paced::measure(stage.upstream_port, &files.one, self.seconds())?;
+        let measure = |port| paced::measure(port, &files.one, self.seconds());
+        let direct = measure(stage.upstream_port)?;
+        let bare_hyper = measure(anchors::bare_hyper(stage)?.port())?;
         let sidecar = Server::sidecar(stage, Sidecar::judging(Judgement::Local(Algorithm::Rs256)))?;
-        Ok((direct, paced::measure(sidecar.port(), &files.one, self.seconds())?))
+        Ok(Paced { direct, bare_hyper, sidecar: measure(sidecar.port())? })
     }
 
     fn seconds(&self) -> Duration {
