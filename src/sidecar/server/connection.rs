@@ -250,6 +250,7 @@ async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Ca
         async move {
             // It may be sent again elsewhere (RFC 9113 section 8.7).
             let (ticket, caller, under_way) = taken.ok_or(h2::Reason::REFUSED_STREAM).map_err(h2::Error::from)?;
+            ticket.is_still_wanted().await;
             let mut answer = caller.gate.serve(&caller.peer, request).await;
             answer.body_mut().keeps(under_way);
             Ok::<_, h2::Error>(ticket.answer(&method, answer))

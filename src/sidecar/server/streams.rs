@@ -14,6 +14,7 @@ use http::{Method, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -26,9 +27,9 @@ const RAPID: Duration = Duration::from_secs(1);
 /// hedging client two of three, a flood all.
 const MADE_UP_FOR: u64 = 4;
 /// How many may remain that nothing makes up for: twice all that may be under way.
-pub(super) const MAX_TAKEN_BACK: u64 = 200;
-/// Requests that may still come after the connection was asked to end. A gateway sends those of one round trip.
-const MAX_LATE: u64 = 1_000;
+const MAX_TAKEN_BACK: u64 = 200;
+/// Requests that may still come after the connection was asked to end: twice what a gateway may have on the way.
+const MAX_LATE: u64 = 200;
 
 tokio::task_local! {
     /// The piece of an answer, by its number, that this stream's task holds because the caller has no room for it.
@@ -155,6 +156,14 @@ impl Streams {
 }
 
 impl Ticket {
+    /// Where requests were taken back lately, one that has been already ends here, before anything is done for it: what
+    /// has to wait is looked at for that.
+    pub(super) async fn is_still_wanted(&self) {
+        if self.streams.taken_back.load(Ordering::Relaxed) > 0 {
+            yield_now().await;
+        }
+    }
+
     /// The head of the answer is known.
     pub(super) fn answer<B>(mut self, to: &Method, response: Response<B>) -> Response<Paced<B>> {
         self.is_answered = true;
