@@ -204,3 +204,17 @@ async fn holds(scene: &Scene, mut socket: Socket) {
     drop(socket);
     await_room(scene).await;
 }
+
+#[tokio::test]
+async fn a_refusal_that_nobody_reads_holds_no_seat() {
+    let issuer = FakeIssuer::start().await;
+    let app = Upstream::start(|_| ok("hello")).await;
+    let scene = scene(app.port(), &issuer, 1).await;
+    let stream = tokio::net::TcpStream::connect(scene.address()).await.expect("a connection");
+    // Without a window our answer's head arrives and its body never does.
+    let mut stranger = Client::over(stream, 0).await;
+    let (answer, _) = stranger.send(tests::http2::get("/items", &[]), true).await;
+    assert_eq!(answer.await.expect("a head").status(), 401);
+    let mut newcomer = Raw::connect(scene.address()).await;
+    assert_eq!(ask(&mut newcomer, with_token(&issuer)).await, 200);
+}

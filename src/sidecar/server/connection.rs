@@ -276,8 +276,7 @@ async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Ca
     serving.as_mut().graceful_shutdown();
     let unused = async {
         match leave {
-            Leave::Idle => sleep(FAREWELL).await,
-            Leave::Flooded => streams.idle(FAREWELL).await,
+            Leave::Idle | Leave::Flooded => streams.idle(FAREWELL).await,
             Leave::Asked => streams.idle(limits.head).await,
         }
     };
@@ -289,11 +288,18 @@ async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Ca
         }
         tracing::debug!("a caller took back most of its requests");
     };
+    // Whoever does not answer the ping that goes with GOAWAY is never told which request was the last.
+    let defied = async {
+        sleep(FAREWELL).await;
+        streams.take_no_more();
+        streams.defied().await;
+    };
     tokio::select! {
         biased;
         ended = serving => note(ended),
         () = unused => {}
         () = flooded => {}
+        () = defied => {}
         () = seat.over() => {}
     }
 }

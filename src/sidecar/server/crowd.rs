@@ -182,10 +182,12 @@ impl Seat {
     /// request was just coming: it ends with that.
     pub(super) async fn over(&self) {
         self.given_away().await;
+        if !self.guest.is_busy() && self.guest.is_admitted.load(Ordering::Relaxed) {
+            sleep(PARTING).await;
+        }
+        // It may have sent one before it heard that it should leave.
         if self.guest.is_busy() {
             std::future::pending().await
-        } else if self.guest.is_admitted.load(Ordering::Relaxed) {
-            sleep(PARTING).await;
         }
     }
 
@@ -359,5 +361,18 @@ mod tests {
             assert_eq!(began.elapsed().as_secs(), ends, "{is_admitted} {is_asking}");
             drop(request);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_crosses_the_word_to_leave_is_answered() {
+        let crowd = Crowd::new(1);
+        let seat = admitted(&crowd).await;
+        let _newcomer = stranger(&crowd).await;
+        let mut over = std::pin::pin!(seat.over());
+        assert!(over.as_mut().now_or_never().is_none());
+        let request = seat.begin();
+        assert!(tokio::time::timeout(Duration::from_secs(9), over).await.is_err());
+        drop(request);
+        seat.over().await;
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio_util::task::TaskTracker;
@@ -84,7 +84,8 @@ pub(crate) enum AnswerBody {
 }
 
 struct Facts {
-    uri: Uri,
+    /// As much of it as is told.
+    path: Box<str>,
     request_id: HeaderValue,
     identity: Option<Arc<Identity>>,
     trace: Option<Trace>,
@@ -113,8 +114,9 @@ impl Flight {
                 Some(tracer) => Some(tracer.begin(&parts.headers, from_trusted())),
                 None => Trace::untouched(&parts.headers),
             };
-            let (uri, request_id) = (parts.uri.clone(), request_id.clone());
-            Box::new(Facts { uri, request_id, identity: None, trace, judged: None, called: None })
+            // A copy: an answer that nobody reads is not to hold a long target.
+            let (path, request_id) = (shortened(parts.uri.path()).into(), request_id.clone());
+            Box::new(Facts { path, request_id, identity: None, trace, judged: None, called: None })
         });
         Self {
             observer: Arc::clone(observer),
@@ -241,7 +243,7 @@ impl Flight {
             timestamp: SystemTime::now(),
             protocol: Protocol::of(self.version),
             method: self.method.as_str(),
-            path: facts.uri.path(),
+            path: &facts.path,
             status,
             upgrade: self.download.is_some().then_some("websocket"),
             grpc_status: self.grpc_status,
@@ -271,7 +273,7 @@ impl Flight {
             began: SystemTime::now() - took,
             took,
             method: self.method.clone(),
-            path: shortened(facts.uri.path()).into(),
+            path: facts.path.clone(),
             version: self.version,
             place: self.place,
             status: self.status,
@@ -327,10 +329,13 @@ impl Phase {
 }
 
 impl Answer {
-    /// The request is under way until this is dropped.
+    /// The request is under way until this is dropped. What we say ourselves to a stranger keeps no seat: it may never be
+    /// read.
     pub(super) fn keeps(&mut self, under_way: UnderWay) {
         if self.is_admitted {
             under_way.admit();
+        } else if matches!(self.body, AnswerBody::Own(_)) {
+            return;
         }
         self.under_way = Some(under_way);
     }
