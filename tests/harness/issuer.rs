@@ -102,6 +102,13 @@ struct State {
 }
 
 impl FakeIssuer {
+    /// One that cannot be reached, until it is mended.
+    pub async fn away() -> Self {
+        let issuer = Self::start().await;
+        issuer.suffer(Outage::Down);
+        issuer
+    }
+
     /// Starts one on a free port of 127.0.0.1, publishing [`signing_key`], with the client `0oaCaller` / `s3cret`.
     ///
     /// # Panics

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::issuer::{Endpoint, FakeIssuer, Fault, Outage};
+use tests::issuer::{Endpoint, FakeIssuer, Fault};
 use tests::mint::{epoch_seconds, other_key, signing_key};
 use tests::wait::eventually;
 use tollgate_contract::{EndpointsConfig, ProblemCode, ValidationMode};
@@ -41,15 +41,10 @@ async fn hinted(issuer: FakeIssuer, mode: ValidationMode, hints: &Value) -> (Wor
     (world, folder)
 }
 
-async fn away() -> FakeIssuer {
-    let issuer = FakeIssuer::start().await;
-    issuer.suffer(Outage::Down);
-    issuer
-}
-
 #[tokio::test]
 async fn with_seeded_keys_a_cold_sidecar_checks_tokens_while_its_issuer_is_away() {
-    let (world, _folder) = hinted(away().await, ValidationMode::Local, &seed(&[signing_key().jwk()], 23 * HOUR)).await;
+    let (world, _folder) =
+        hinted(FakeIssuer::away().await, ValidationMode::Local, &seed(&[signing_key().jwk()], 23 * HOUR)).await;
     assert!(world.is_ready().await, "at once");
     assert_eq!(world.get(&world.issuer.token().signed()).await.status, 200);
     assert_eq!(world.get(&world.issuer.token().signed_by(other_key())).await.verdict(), (401, "bad_signature"));
@@ -60,7 +55,8 @@ async fn with_seeded_keys_a_cold_sidecar_checks_tokens_while_its_issuer_is_away(
 
 #[tokio::test]
 async fn the_first_fetch_ends_the_seed_and_no_later_seed_comes_back() {
-    let (world, folder) = hinted(away().await, ValidationMode::Local, &seed(&[other_key().jwk()], HOUR)).await;
+    let (world, folder) =
+        hinted(FakeIssuer::away().await, ValidationMode::Local, &seed(&[other_key().jwk()], HOUR)).await;
     let old = world.issuer.token().header("kid", json!(other_key().kid)).signed_by(other_key());
     assert_eq!(world.get(&old).await.status, 200);
     world.issuer.mend();
@@ -116,7 +112,7 @@ async fn keys_that_are_too_old_broken_or_from_the_future_are_not_used() {
         private,
         malformed,
     ] {
-        let (world, _folder) = hinted(away().await, ValidationMode::Local, &hints).await;
+        let (world, _folder) = hinted(FakeIssuer::away().await, ValidationMode::Local, &hints).await;
         assert!(!world.is_ready().await, "{hints}");
         assert_eq!(world.get(&world.issuer.token().signed()).await.verdict(), (503, "idp_unreachable"), "{hints}");
         world.issuer.mend();
@@ -127,7 +123,7 @@ async fn keys_that_are_too_old_broken_or_from_the_future_are_not_used() {
 #[tokio::test]
 async fn where_the_issuer_is_asked_too_seeded_keys_make_ready_but_let_nobody_pass() {
     let mode = ValidationMode::LocalAndIntrospection;
-    let (world, _folder) = hinted(away().await, mode, &seed(&[signing_key().jwk()], HOUR)).await;
+    let (world, _folder) = hinted(FakeIssuer::away().await, mode, &seed(&[signing_key().jwk()], HOUR)).await;
     assert!(world.is_ready().await);
     let token = world.issuer.active(&world.issuer.token());
     assert_eq!(world.get(&token).await.verdict(), (503, "idp_unreachable"));

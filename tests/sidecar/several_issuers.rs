@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tests::issuer::{Endpoint, FakeIssuer, Fault, Outage, Wire, mount_credentials};
+use tests::issuer::{Endpoint, FakeIssuer, Fault, Wire, mount_credentials};
 use tests::mint::{epoch_seconds, other_key, signing_key};
 use tests::wait::{eventually, throughout};
 use tollgate_contract::{Problem, ProblemCode, ValidationMode};
@@ -135,15 +135,9 @@ async fn with_partner(
     (world, folder)
 }
 
-async fn away() -> FakeIssuer {
-    let issuer = FakeIssuer::start().await;
-    issuer.suffer(Outage::Down);
-    issuer
-}
-
 #[tokio::test]
 async fn a_partner_that_is_away_costs_its_own_callers_503_and_nobody_else_anything() {
-    let (okta, partner) = (FakeIssuer::start().await, away().await);
+    let (okta, partner) = (FakeIssuer::start().await, FakeIssuer::away().await);
     let hints = [keys_of("okta", &okta, 60)];
     let (world, _folder) = with_partner(okta, &partner, MOMENT, &hints).await;
     world.await_ready().await;
@@ -173,7 +167,7 @@ async fn a_partner_that_is_away_costs_its_own_callers_503_and_nobody_else_anythi
 
 #[tokio::test]
 async fn a_pod_that_is_ready_without_a_partner_stays_ready_whatever_the_partner_says_then() {
-    let (okta, partner) = (FakeIssuer::start().await, away().await);
+    let (okta, partner) = (FakeIssuer::start().await, FakeIssuer::away().await);
     let hints = [keys_of("okta", &okta, 60)];
     let (world, _folder) = with_partner(okta, &partner, MOMENT, &hints).await;
     world.await_ready().await;
@@ -196,16 +190,16 @@ async fn assert_waits(what: &str, world: &World) {
 async fn a_partner_is_waited_for_unless_it_is_away_for_long_and_unknown_to_an_operator_that_knows_others() {
     let hints = |okta: &FakeIssuer| [keys_of("okta", okta, 60)];
     let early = async {
-        let (okta, partner) = (FakeIssuer::start().await, away().await);
+        let (okta, partner) = (FakeIssuer::start().await, FakeIssuer::away().await);
         let hints = hints(&okta);
         assert_waits("patience", &with_partner(okta, &partner, 100 * MOMENT, &hints).await.0).await;
     };
     let untold = async {
-        let partner = away().await;
+        let partner = FakeIssuer::away().await;
         assert_waits("no hints", &with_partner(FakeIssuer::start().await, &partner, MOMENT, &[]).await.0).await;
     };
     let told = async {
-        let (okta, partner) = (FakeIssuer::start().await, away().await);
+        let (okta, partner) = (FakeIssuer::start().await, FakeIssuer::away().await);
         // Too old to be used, yet it was reached from elsewhere.
         let hints = [keys_of("okta", &okta, 60), keys_of("partner", &partner, 25 * 3_600)];
         assert_waits("the partner's own hints", &with_partner(okta, &partner, MOMENT, &hints).await.0).await;
@@ -219,7 +213,7 @@ async fn a_partner_is_waited_for_unless_it_is_away_for_long_and_unknown_to_an_op
         assert_waits("an answer that is no issuer's", &with_partner(okta, &partner, MOMENT, &hints).await.0).await;
     };
     let both = async {
-        let (okta, partner) = (away().await, away().await);
+        let (okta, partner) = (FakeIssuer::away().await, FakeIssuer::away().await);
         let hints = [keys_of("okta", &okta, 25 * 3_600)];
         assert_waits("both are away", &with_partner(okta, &partner, MOMENT, &hints).await.0).await;
     };
@@ -228,7 +222,7 @@ async fn a_partner_is_waited_for_unless_it_is_away_for_long_and_unknown_to_an_op
 
 #[tokio::test]
 async fn an_only_issuer_is_always_waited_for() {
-    let issuer = Arc::new(away().await);
+    let issuer = Arc::new(FakeIssuer::away().await);
     let limits = Limits { first_keys: Duration::ZERO, ..Limits::default() };
     let world = World::start_within(limits, Arc::clone(&issuer), ValidationMode::Local, |_| {}).await;
     assert_waits("an only issuer", &world).await;

@@ -313,17 +313,23 @@ async fn a_frame_that_is_half_sent_at_the_deadline_is_finished_and_nothing_after
     stopping.await.expect("no panic");
 }
 
+/// A WebSocket, as the caller and the app have it.
+async fn opened(scene: &Scene, app: &ManualUpstream) -> (Raw, Raw) {
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send(request("GET", "/", &WISH, "")).await;
+    let mut upstream = app.accept().await;
+    upstream.head().await.expect("a request");
+    upstream.send(GRANTED).await;
+    assert_eq!(caller.head().await.expect("an answer").status(), 101);
+    (caller, upstream)
+}
+
 #[tokio::test]
 async fn callers_of_an_app_that_is_stopped_without_a_word_hear_that_it_goes() {
     for drains in [true, false] {
         let app = ManualUpstream::start().await;
         let scene = Scene::start(&public(app.port())).await;
-        let mut caller = Raw::connect(scene.address()).await;
-        caller.send(request("GET", "/", &WISH, "")).await;
-        let mut upstream = app.accept().await;
-        upstream.head().await.expect("a request");
-        upstream.send(GRANTED).await;
-        assert_eq!(caller.head().await.expect("an answer").status(), 101);
+        let (mut caller, upstream) = opened(&scene, &app).await;
         if drains {
             scene.sidecar.begin_drain();
         }
@@ -339,12 +345,7 @@ async fn callers_of_an_app_that_is_stopped_without_a_word_hear_that_it_goes() {
 async fn an_apps_own_farewell_passes_while_the_sidecar_stops() {
     let app = ManualUpstream::start().await;
     let scene = Scene::start(&public(app.port())).await;
-    let mut caller = Raw::connect(scene.address()).await;
-    caller.send(request("GET", "/", &WISH, "")).await;
-    let mut upstream = app.accept().await;
-    upstream.head().await.expect("a request");
-    upstream.send(GRANTED).await;
-    assert_eq!(caller.head().await.expect("an answer").status(), 101);
+    let (mut caller, mut upstream) = opened(&scene, &app).await;
     scene.sidecar.begin_drain();
     let restart = b"\x88\x09\x03\xf4restart";
     upstream.send(restart).await;
