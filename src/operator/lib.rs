@@ -3,6 +3,7 @@
 //! `plan` decides (pure), `controller` acts on it (client, watches, clock), `leader` says which of several operators
 //! acts. It never reads a Secret, and traffic does not depend on it: without it everything stays as it is.
 
+mod clients;
 mod controller;
 mod leader;
 mod metrics;
@@ -13,15 +14,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::StatusCode;
-use kube::Client;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tollgate_contract::names::{LIVE_PATH, METRICS_PATH, READY_PATH};
 use tollgate_runtime::admin::{self, Answer};
 
+use clients::Clients;
 use controller::{Shared, Stop};
-use leader::{Candidate, REQUEST_TIMEOUT};
+use leader::Candidate;
 use metrics::Metrics;
 
 pub use settings::Settings;
@@ -65,23 +66,19 @@ impl Operator {
     ///
     /// # Errors
     /// The port is taken, or `config` cannot be used.
-    pub async fn bind(settings: Settings, config: kube::Config) -> Result<Self, OperatorError> {
+    pub async fn bind(settings: Settings, config: &kube::Config) -> Result<Self, OperatorError> {
         let address = settings.admin_listen;
         let listen = |source| OperatorError::Listen { address, source };
         let admin = TcpListener::bind(address).await.map_err(listen)?;
         let admin_addr = admin.local_addr().map_err(listen)?;
 
-        let mut impatient = config.clone();
-        impatient.connect_timeout = Some(REQUEST_TIMEOUT);
-        impatient.read_timeout = Some(REQUEST_TIMEOUT);
-        impatient.write_timeout = Some(REQUEST_TIMEOUT);
+        let Clients { leases, looks, watches } = Clients::of(config).map_err(OperatorError::Client)?;
         let candidate = Candidate {
-            client: Client::try_from(impatient).map_err(OperatorError::Client)?,
+            client: leases,
             namespace: settings.pod_namespace.clone(),
             identity: settings.pod_name.clone(),
         };
-        let client = Client::try_from(config).map_err(OperatorError::Client)?;
-        let shared = Shared::new(client, settings, Metrics::new());
+        let shared = Shared::new(looks, watches, settings, Metrics::new());
         Ok(Self { shared, candidate, admin, admin_addr })
     }
 

@@ -50,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
         pod_namespace: arguments.pod_namespace,
         poll_port: Settings::POLL_PORT,
     };
-    let operator = Operator::bind(settings, config).await?;
+    let operator = Operator::bind(settings, &config).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %operator.admin_addr(), "running");
     Ok(operator.run(shutdown).await?)
 }

@@ -102,7 +102,7 @@ impl Scene {
             pod_namespace: self.namespace.clone(),
             poll_port: self.poll_port,
         };
-        let operator = Operator::bind(settings, self.config.clone()).await.expect("an operator");
+        let operator = Operator::bind(settings, &self.config).await.expect("an operator");
         let (admin, shutdown) = (operator.admin_addr(), CancellationToken::new());
         let task = Some(tokio::spawn(operator.run(shutdown.clone())));
         Running { admin, shutdown, task }

@@ -21,7 +21,10 @@ const CONCURRENT_POLLS: usize = 128;
 /// What lives as long as the process.
 #[derive(Clone)]
 pub(crate) struct Shared {
+    /// For single requests.
     pub(crate) client: Client,
+    /// For the copies.
+    pub(crate) watching: Client,
     pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: Metrics,
     pub(crate) recorder: Recorder,
@@ -47,12 +50,13 @@ pub(crate) struct Key {
 }
 
 impl Shared {
-    pub(crate) fn new(client: Client, settings: Settings, metrics: Metrics) -> Self {
+    pub(crate) fn new(client: Client, watching: Client, settings: Settings, metrics: Metrics) -> Self {
         let reporter =
             Reporter { controller: "tollgate.dev/operator".to_owned(), instance: Some(settings.pod_name.clone()) };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             client,
+            watching,
             settings: Arc::new(settings),
             metrics,
             polls: Arc::new(Semaphore::new(CONCURRENT_POLLS)),

@@ -5,10 +5,9 @@ mod bundles;
 mod fetch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use kube::ResourceExt;
-use tokio::time::timeout;
 use tollgate_api::validated::CaBundle;
 use tollgate_api::{OktaProtectedApi, ValidatedApi};
 use tollgate_contract::Hints;
@@ -21,9 +20,6 @@ use super::context::{Context, Key, Shared};
 use crate::plan::Kind;
 use crate::plan::keys::{Seeds, Source, Supplies, Turn, digest, written};
 use crate::plan::names::hints_name;
-
-/// For the API server to hand out a CA bundle: one that hangs must not take a namespace's turns.
-const BUNDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Of a term, for all its scopes.
 #[derive(Default)]
@@ -141,10 +137,10 @@ async fn take(shared: Shared, keys: Arc<Keys>, turn: Turn) {
 async fn fetch(shared: &Shared, Turn { namespace, source, bundle }: &Turn) -> Result<String, FetchError> {
     let pem = match bundle {
         None => None,
-        Some(bundle) => match timeout(BUNDLE_TIMEOUT, bundles::read(&shared.client, namespace, bundle)).await {
-            Ok(Ok(pem)) => pem,
-            Ok(Err(_)) | Err(_) => return Err(FetchError::Bundle("cannot be read")),
-        },
+        Some(bundle) => {
+            let pem = bundles::read(&shared.client, namespace, bundle).await;
+            pem.map_err(|_| FetchError::Bundle("cannot be read"))?
+        }
     };
     if pem.as_deref().map(digest) != source.named.ca_bundle {
         return Err(FetchError::Bundle("is another by now"));

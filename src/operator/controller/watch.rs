@@ -56,7 +56,7 @@ pub(crate) async fn run(shared: Shared, stop: Stop) {
 
 impl Scope {
     fn of(shared: &Shared, namespace: Option<&str>, stop: &Stop) -> Self {
-        let client = shared.client.clone();
+        let client = shared.watching.clone();
         let (stores, Watches { objects, pods }) = watches(&client, namespace);
         let resources: Api<Guarded> = match namespace {
             Some(namespace) => Api::namespaced(client, namespace),

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::Api;
+use thiserror::Error;
+use tokio::time::timeout;
 use tollgate_api::validated::CaBundle;
 
 use crate::plan::keys::digest;
@@ -22,6 +24,19 @@ const MOST: usize = 64;
 
 /// A ConfigMap holds a MiB; a bundle of every public authority takes a fifth of it.
 const LARGEST: usize = 1024 * 1024;
+
+/// For the API server to hand one out: it is a small object, and no look and no turn of a namespace is to wait for one that
+/// hangs.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a bundle is not known at the moment.
+#[derive(Debug, Error)]
+pub(super) enum ReadError {
+    #[error("reading the ConfigMap")]
+    Read(#[source] kube::Error),
+    #[error("no answer within {READ_TIMEOUT:?}")]
+    Timeout,
+}
 
 /// By namespace.
 #[derive(Default)]
@@ -66,9 +81,10 @@ impl Bundles {
 }
 
 /// The bundle's content; `None` while there is none.
-pub(super) async fn read(client: &Client, namespace: &str, bundle: &CaBundle) -> Result<Option<Vec<u8>>, kube::Error> {
+pub(super) async fn read(client: &Client, namespace: &str, bundle: &CaBundle) -> Result<Option<Vec<u8>>, ReadError> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    Ok(api.get_opt(&bundle.config_map).await?.and_then(|map| content(map, &bundle.key)))
+    let map = timeout(READ_TIMEOUT, api.get_opt(&bundle.config_map)).await.map_err(|_| ReadError::Timeout)?;
+    Ok(map.map_err(ReadError::Read)?.and_then(|map| content(map, &bundle.key)))
 }
 
 /// The same by its digest; one that cannot be read at the moment is what it was `before`.
@@ -96,6 +112,7 @@ fn content(map: ConfigMap, key: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients;
 
     fn bundle(name: &str) -> CaBundle {
         CaBundle { config_map: name.to_owned(), key: "ca.crt".to_owned() }
@@ -110,6 +127,15 @@ mod tests {
         assert_eq!(digest(AGE / 2), Ok(Some("aa".to_owned())));
         assert_eq!(digest(AGE), Err(Some("aa".to_owned())));
         assert_eq!(bundles.digest("other", &bundle("corp-ca"), start), Err(None), "a namespace has its own");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bundle_that_the_api_server_does_not_hand_out_is_what_it_was_and_keeps_nobody_waiting() {
+        let (client, start) = (clients::tests::of_server("").await.looks, tokio::time::Instant::now());
+        let (bundle, before) = (bundle("corp-ca"), Some("aa".to_owned()));
+        assert!(matches!(read(&client, "shop", &bundle).await, Err(ReadError::Timeout)));
+        assert_eq!(read_digest(&client, "shop", &bundle, before.clone()).await, before);
+        assert!(start.elapsed() < 3 * READ_TIMEOUT, "{:?}", start.elapsed());
     }
 
     #[test]
