@@ -8,6 +8,8 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use tests::kubernetes::repository;
+use tests::rendered;
+use tollgate_contract::names::{ADMIN_PORT, API_LABEL, METRICS_PATH};
 use xtask::toolchain;
 
 const NAMESPACE: &str = "tollgate-system";
@@ -62,6 +64,37 @@ fn the_operators_pods_carry_the_label_that_network_policies_let_in() {
     for (label, value) in deployment["spec"]["selector"]["matchLabels"].as_object().expect("labels") {
         assert_eq!(labels.get(label), Some(value), "the selector finds its own pods");
     }
+}
+
+#[test]
+fn pod_monitors_are_there_when_asked_for_and_find_operator_and_sidecars() {
+    assert!(render(&[]).all("PodMonitor").is_empty());
+    let on = ["metrics.podMonitor.enabled=true", "metrics.podMonitor.labels.release=kube-prometheus-stack"];
+    let chart = render(&on);
+    let monitors = chart.all("PodMonitor");
+    let [own, sidecars] = monitors[..] else { panic!("{} PodMonitors", monitors.len()) };
+    for monitor in [own, sidecars] {
+        assert_eq!(monitor["metadata"]["labels"]["release"], "kube-prometheus-stack");
+        assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["path"], METRICS_PATH);
+    }
+
+    let operator = chart.only("Deployment");
+    assert_eq!(own["spec"]["selector"], operator["spec"]["selector"]);
+    let port = &operator["spec"]["template"]["spec"]["containers"][0]["ports"][0]["name"];
+    assert_eq!(own["spec"]["podMetricsEndpoints"][0]["port"], *port);
+
+    let (template, endpoint) = (rendered::pod_template(), &sidecars["spec"]["podMetricsEndpoints"][0]);
+    assert!(rendered::finds(&sidecars["spec"]["selector"], &template), "{sidecars}");
+    assert_eq!(rendered::sidecar_port(&template, &endpoint["port"]), Some(u64::from(ADMIN_PORT)));
+    // Prometheus writes `_` for what is no letter or digit in a label's name.
+    let label = API_LABEL.replace(|character: char| !character.is_ascii_alphanumeric(), "_");
+    let source = json!([format!("__meta_kubernetes_pod_label_{label}")]);
+    assert_eq!(endpoint["relabelings"], json!([{"sourceLabels": source, "targetLabel": "api"}]));
+
+    assert_eq!(sidecars["spec"]["namespaceSelector"], json!({"any": true}));
+    let narrowed = render(&[on[0], "watchNamespaces={shop,billing}"]);
+    let named = &narrowed.all("PodMonitor")[1]["spec"]["namespaceSelector"];
+    assert_eq!(*named, json!({"matchNames": ["shop", "billing"]}));
 }
 
 /// Every right, each as `group/resource verb`; a new one has to be written down here too.
@@ -196,6 +229,8 @@ fn values_that_the_chart_does_not_know_are_refused() {
         ("logLevel=loud", "value must be one of 'error', 'warn', 'info', 'debug'"),
         ("allowInsecureIssuers=yes", "got string, want boolean"),
         ("resources.request.cpu=1", "additional properties 'request' not allowed"),
+        ("metrics.podMonitor.enabled=yes", "got string, want boolean"),
+        ("metrics.serviceMonitor.enabled=true", "additional properties 'serviceMonitor' not allowed"),
         ("crd.keep=false", "additional properties 'keep' not allowed"),
     ];
     for (value, message) in refused {

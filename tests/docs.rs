@@ -1,11 +1,16 @@
 //! Every command of README and docs/ is run: each ```sh block, in the order of the pages below, against the cluster that
-//! `make test` prepares. A page that is missing here fails the test.
+//! `make test` prepares. A page that is missing here fails the test. What the pages show beside commands is compared with
+//! what it is of.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use serde_json::{Value, json};
 use tests::kubernetes::repository;
+use tests::rendered;
+use tollgate_contract::names::ADMIN_PORT;
 
 /// The order in which a user would read. The page that removes everything is the last.
 const PAGES: [&str; 13] = [
@@ -55,12 +60,72 @@ fn links_lead_somewhere() {
         let text = read(page);
         let folder = repository().join(page).parent().expect("a page lies in a folder").to_owned();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let path = target.split('#').next().unwrap_or_default();
-            if !path.is_empty() && !path.contains("://") {
-                assert!(folder.join(path).exists(), "{page} links to {target}");
+            if target.contains("://") {
+                continue;
+            }
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if path.is_empty() { repository().join(page) } else { folder.join(path) };
+            assert!(path.exists(), "{page} links to {target}");
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(path).expect("a page");
+                assert!(anchors(&text).any(|found| found == anchor), "{page} links to {target}");
             }
         }
     }
+}
+
+/// Where links lead within a page: its headings, as GitHub names them.
+fn anchors(page: &str) -> impl Iterator<Item = String> {
+    let headings = page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    headings.map(|heading| {
+        let kept = heading.to_lowercase();
+        kept.chars()
+            .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
+    })
+}
+
+#[test]
+fn tables_of_kubectl_have_the_columns_of_the_definition() {
+    let definition: Value = serde_saphyr::from_str(&read("crds/oktaprotectedapis.yaml")).expect("the CRD is YAML");
+    let printed = definition["spec"]["versions"][0]["additionalPrinterColumns"].as_array().expect("columns").iter();
+    let printed = printed.map(|column| column["name"].as_str().expect("a name").to_uppercase());
+    let columns: Vec<String> = std::iter::once("NAME".to_owned()).chain(printed).collect();
+    assert_eq!(definition["spec"]["names"]["shortNames"], json!(["okapi"]));
+
+    for page in ["README.md", "docs/operations.md"] {
+        let text = read(page);
+        let mut lines = text.lines().skip_while(|line| !(line.starts_with("$ kubectl") && line.contains("get okapi")));
+        assert!(lines.next().is_some(), "{page} shows no table");
+        let table: Vec<Vec<&str>> =
+            lines.take_while(|line| *line != "```").map(|row| row.split_whitespace().collect()).collect();
+        let head = table[0].strip_prefix(&["NAMESPACE"]).unwrap_or(&table[0]);
+        assert_eq!(head, columns, "{page}");
+        assert!(table.len() > 1 && table.iter().all(|row| row.len() == table[0].len()), "{page}: {table:?}");
+    }
+}
+
+#[test]
+fn the_network_policy_for_prometheus_opens_the_metrics_of_the_pods_that_the_operator_makes() {
+    let text = read("docs/observability.md");
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let policies = blocks.filter(|block| block.contains("kind: NetworkPolicy"));
+    let [policy]: [Value; 1] = policies
+        .map(|block| serde_saphyr::from_str(block).expect("YAML"))
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("one NetworkPolicy");
+    let template = rendered::pod_template();
+    assert!(rendered::finds(&policy["spec"]["podSelector"], &template), "{policy}");
+    assert_eq!(policy["spec"]["ingress"][0]["ports"], json!([{"port": ADMIN_PORT, "protocol": "TCP"}]));
+    assert_eq!(rendered::sidecar_port(&template, &json!("tollgate-admin")), Some(u64::from(ADMIN_PORT)));
+    let typed = serde_json::from_value::<NetworkPolicy>(policy.clone()).expect("a NetworkPolicy");
+    assert_eq!(
+        serde_json::to_value(typed).expect("it serializes"),
+        policy,
+        "it has no field that Kubernetes does not know"
+    );
 }
 
 #[test]

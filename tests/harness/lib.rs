@@ -17,6 +17,7 @@ pub mod load;
 pub mod mint;
 pub mod proof;
 pub mod raw;
+pub mod rendered;
 pub mod swagger_ui;
 pub mod upstream;
 pub mod wait;
