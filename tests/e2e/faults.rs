@@ -9,10 +9,22 @@ use tests::wait::eventually;
 
 use crate::caller::Caller;
 
-async fn assert_event(shop: &Namespace, reason: &str, word: &str) {
+/// A name that no DNS knows.
+const NOBODY: &str = "nobody.okta.svc.cluster.local";
+
+/// Awaits that a condition has this status and reason, and that its sentence has these words; an Event has the first.
+async fn assert_said(shop: &Namespace, kind: &str, status: &str, reason: &str, words: &[&str]) {
+    let message = shop.await_condition(kind, status, Some(reason)).await;
+    assert!(words.iter().all(|word| message.contains(word)), "{reason} names {words:?}: {message}");
     let note =
         eventually(&format!("an Event {reason}"), Duration::from_secs(30), || async { shop.event(reason) }).await;
-    assert!(note.contains(word), "the Event {reason} names {word}: {note}");
+    assert!(note.contains(words[0]), "the Event {reason} names {}: {note}", words[0]);
+}
+
+/// `Ready` is this at the moment.
+async fn assert_ready_is(shop: &Namespace, status: &str) {
+    let ready = shop.condition("Ready").await.expect("a condition");
+    assert_eq!(ready.status, status, "{}", ready.message);
 }
 
 #[tokio::test]
@@ -26,9 +38,7 @@ async fn a_missing_secret_is_named_and_heals() {
     items["spec"]["issuers"][0]["client"] = json!({"secretRef": {"name": "okta-items"}});
     shop.apply(&items).expect("the resource is accepted");
 
-    let message = shop.await_condition("Ready", "False", Some("CredentialsMissing")).await;
-    assert!(message.contains("okta-items") && message.contains("clientId"), "{message}");
-    assert_event(&shop, "CredentialsMissing", "okta-items").await;
+    assert_said(&shop, "Ready", "False", "CredentialsMissing", &["okta-items", "clientId"]).await;
 
     let mended = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "okta-items"}, "data": secret["data"],
@@ -42,14 +52,12 @@ async fn an_unreachable_issuer_is_named_and_heals() {
     let shop = Namespace::create("issuer").await;
     let mut items = shop.items();
     let url = items["spec"]["issuers"][0]["url"].clone();
-    items["spec"]["issuers"][0]["url"] = json!("https://nobody.okta.svc.cluster.local/oauth2/default");
+    items["spec"]["issuers"][0]["url"] = json!(format!("https://{NOBODY}/oauth2/default"));
     shop.apply(&items).expect("the resource is accepted");
 
-    let message = shop.await_condition("IssuersReachable", "False", Some("Unreachable")).await;
-    assert!(message.contains("nobody.okta.svc.cluster.local"), "{message}");
-    assert_event(&shop, "Unreachable", "nobody.okta.svc.cluster.local").await;
-    let ready = shop.condition("Ready").await.expect("a condition");
-    assert_eq!(ready.status, "False", "no pod can judge a token yet: {}", ready.message);
+    assert_said(&shop, "IssuersReachable", "False", "Unreachable", &[NOBODY]).await;
+    // No pod can judge a token yet.
+    assert_ready_is(&shop, "False").await;
 
     items["spec"]["issuers"][0]["url"] = url;
     shop.apply(&items).expect("the edit is accepted");
@@ -64,16 +72,16 @@ async fn a_partner_that_is_away_keeps_no_pod_from_serving_the_others_callers() {
     items["spec"]["app"]["replicas"] = json!(1);
     let mut partner = items["spec"]["issuers"][0].clone();
     partner["name"] = json!("partner");
-    partner["url"] = json!("https://nobody.okta.svc.cluster.local/oauth2/partner");
+    partner["url"] = json!(format!("https://{NOBODY}/oauth2/partner"));
     items["spec"]["issuers"].as_array_mut().expect("issuers").push(partner);
     shop.apply(&items).expect("the resource is accepted");
 
     shop.await_ready().await;
     let caller = Caller::of(&shop);
     caller.assert_gets_the_items(&caller.token("items").await).await;
-    let message = shop.await_condition("IssuersReachable", "False", Some("Unreachable")).await;
-    assert!(message.contains("Issuer partner at https://nobody.okta.svc.cluster.local"), "{message}");
-    assert!(message.contains("Tokens of issuer partner are answered 503 until it answers"), "{message}");
+    let named = format!("Issuer partner at https://{NOBODY}");
+    let words = [NOBODY, &named, "Tokens of issuer partner are answered 503 until it answers"];
+    assert_said(&shop, "IssuersReachable", "False", "Unreachable", &words).await;
 }
 
 #[tokio::test]
@@ -82,8 +90,8 @@ async fn a_certificate_that_nobody_vouches_for_is_said_to_be_that() {
     let mut items = shop.items();
     items["spec"]["issuers"][0].as_object_mut().expect("an issuer").remove("caBundle");
     shop.apply(&items).expect("the resource is accepted");
-    let message = shop.await_condition("IssuersReachable", "False", Some("BadTLS")).await;
-    assert!(message.contains("caBundle"), "the message says the fix: {message}");
+    // The sentence says the fix.
+    assert_said(&shop, "IssuersReachable", "False", "BadTLS", &["caBundle"]).await;
 }
 
 #[tokio::test]
@@ -94,9 +102,7 @@ async fn a_wrong_image_is_named_and_heals() {
     items["spec"]["app"]["image"] = json!("localhost/tollgate/no-such-image:1");
     items["spec"]["app"]["imagePullPolicy"] = json!("Never");
     shop.apply(&items).expect("the resource is accepted");
-    let message = shop.await_condition("WorkloadAvailable", "False", Some("ImagePullFailed")).await;
-    assert!(message.contains("localhost/tollgate/no-such-image:1"), "{message}");
-    assert_event(&shop, "ImagePullFailed", "no-such-image").await;
+    assert_said(&shop, "WorkloadAvailable", "False", "ImagePullFailed", &["localhost/tollgate/no-such-image:1"]).await;
 
     items["spec"]["app"]["image"] = image;
     shop.apply(&items).expect("the edit is accepted");
@@ -117,11 +123,8 @@ async fn a_broken_renewed_certificate_is_named_while_the_pod_serves_on_and_heals
     let mut broken = ca.server("items").secret("items-tls");
     broken["stringData"]["tls.key"] = ca.server("items").secret("items-tls")["stringData"]["tls.key"].clone();
     shop.apply(&broken).expect("the Secret can be renewed");
-    let message = shop.await_condition("PolicyEnforced", "True", Some("CertificateMissing")).await;
-    assert!(message.contains("items-tls"), "{message}");
-    assert_event(&shop, "CertificateMissing", "items-tls").await;
-    let ready = shop.condition("Ready").await.expect("a condition");
-    assert_eq!(ready.status, "True", "{}", ready.message);
+    assert_said(&shop, "PolicyEnforced", "True", "CertificateMissing", &["items-tls"]).await;
+    assert_ready_is(&shop, "True").await;
 
     shop.apply(&ca.server("items").secret("items-tls")).expect("the Secret can be renewed");
     shop.await_condition("PolicyEnforced", "True", Some("Enforced")).await;

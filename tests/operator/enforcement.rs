@@ -5,18 +5,16 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use serde_json::json;
 use tests::wait::{eventually, throughout};
-use tollgate_api::OktaProtectedApi;
 use tollgate_contract::ProblemCode;
 
 use crate::kubelet::{self, bind, report, runs};
-use crate::scene::{REPAIR, SOON, Scene};
+use crate::scene::{REPAIR, Running, SOON, Scene};
 use crate::sidecars::Sidecar;
 
 /// A scene with one running pod.
-async fn one_pod(purpose: &str, number: u8) -> (Scene, crate::scene::Running, Pod, Sidecar) {
+async fn one_pod(purpose: &str, number: u8) -> (Scene, Running, Pod, Sidecar) {
     let (scene, operator) = Scene::with_operator(purpose).await;
-    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
-    let pod = scene.pods(1).await.remove(0);
+    let pod = scene.one_pod(json!({})).await;
     let sidecar = kubelet::run(&scene, &pod, number).await;
     (scene, operator, pod, sidecar)
 }
@@ -27,7 +25,7 @@ async fn pods_that_report_the_policy_make_the_resource_ready() {
     scene.condition("Ready", "True", "Ready").await;
     scene.condition("IssuersReachable", "True", "Reachable").await;
     assert_eq!(scene.event("Ready").await.0, "Normal");
-    let status = scene.api::<OktaProtectedApi>().get("items").await.expect("it").status.expect("a status");
+    let status = scene.status().await;
     assert_eq!(status.protected.as_deref(), Some("1/1"));
     assert_eq!(status.issuers[0].key_ids, ["key-1"]);
     operator.stop().await;
@@ -36,8 +34,7 @@ async fn pods_that_report_the_policy_make_the_resource_ready() {
 #[tokio::test]
 async fn available_pods_that_do_not_answer_are_not_taken_for_protected() {
     let (scene, operator) = Scene::with_operator("blocked").await;
-    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
-    let pod = scene.pods(1).await.remove(0);
+    let pod = scene.one_pod(json!({})).await;
     bind(&scene, &pod).await;
     report(&scene, &pod, Some("127.0.0.32"), runs(true), runs(true)).await;
     scene.condition("WorkloadAvailable", "True", "Available").await;
@@ -57,11 +54,8 @@ async fn available_pods_that_do_not_answer_are_not_taken_for_protected() {
 #[tokio::test]
 async fn an_answer_for_another_pod_is_no_answer() {
     let (scene, operator) = Scene::with_operator("other-pod").await;
-    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
-    let pod = scene.pods(1).await.remove(0);
-    bind(&scene, &pod).await;
-    let sidecar = Sidecar::start(33, scene.poll_port, "another-uid", kubelet::policy_of(&pod)).await;
-    report(&scene, &pod, Some("127.0.0.33"), runs(true), runs(true)).await;
+    let pod = scene.one_pod(json!({})).await;
+    let sidecar = kubelet::run_saying(&scene, &pod, 33, "another-uid", kubelet::policy_of(&pod)).await;
     let message = scene.condition("PolicyEnforced", "Unknown", "PollBlocked").await;
     assert!(message.contains("answers for another pod"), "{message}");
     sidecar.answers_for(&pod.uid().expect("a uid"));
@@ -72,14 +66,11 @@ async fn an_answer_for_another_pod_is_no_answer() {
 #[tokio::test]
 async fn a_pod_that_reports_another_policy_is_not_protected_whatever_its_record_says() {
     let (scene, operator) = Scene::with_operator("liar").await;
-    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
-    let pod = scene.pods(1).await.remove(0);
-    bind(&scene, &pod).await;
+    let pod = scene.one_pod(json!({})).await;
     let uid = pod.uid().expect("a uid");
-    let _sidecar = Sidecar::start(34, scene.poll_port, &uid, "0123456789abcdef").await;
-    report(&scene, &pod, Some("127.0.0.34"), runs(true), runs(true)).await;
+    let _sidecar = kubelet::run_saying(&scene, &pod, 34, &uid, "0123456789abcdef").await;
     scene.condition("PolicyEnforced", "False", "RollPending").await;
-    let status = scene.api::<OktaProtectedApi>().get("items").await.expect("it").status.expect("a status");
+    let status = scene.status().await;
     assert_eq!(status.protected.as_deref(), Some("0/1"));
     operator.stop().await;
 }
@@ -120,10 +111,10 @@ async fn an_issuer_in_trouble_is_named_and_does_not_take_readiness_away() {
     let (scene, operator, _, sidecar) = one_pod("issuer", 37).await;
     scene.condition("Ready", "True", "Ready").await;
     sidecar.has(&[ProblemCode::IssuerBadTls]);
-    scene.edit::<OktaProtectedApi>(json!({"metadata": {"annotations": {"look": "now"}}})).await;
+    scene.look("now").await;
     let message = scene.condition("IssuersReachable", "False", "BadTLS").await;
     assert!(message.contains("issuer okta at https://okta.test/oauth2/default"), "{message}");
-    assert_eq!(scene.event("BadTLS").await, ("Warning".to_owned(), message));
+    scene.warning("BadTLS", &message).await;
     scene.condition("Ready", "True", "Ready").await;
     sidecar.has(&[]);
     scene.condition("IssuersReachable", "True", "Reachable").await;
@@ -133,19 +124,17 @@ async fn an_issuer_in_trouble_is_named_and_does_not_take_readiness_away() {
 #[tokio::test]
 async fn a_broken_renewed_certificate_is_said_on_the_resource_while_the_pods_serve_on() {
     let (scene, operator) = Scene::with_operator("certificate").await;
-    let tls = json!({"secretRef": {"name": "items-tls"}});
-    scene.create(&scene.items(json!({"app": {"replicas": 1}, "tls": tls}))).await;
-    let pod = scene.pods(1).await.remove(0);
+    let pod = scene.one_pod(json!({"tls": {"secretRef": {"name": "items-tls"}}})).await;
     let sidecar = kubelet::run(&scene, &pod, 40).await;
     scene.condition("Ready", "True", "Ready").await;
     sidecar.has(&[ProblemCode::TlsCertificateExpired]);
-    scene.edit::<OktaProtectedApi>(json!({"metadata": {"annotations": {"look": "now"}}})).await;
+    scene.look("now").await;
     let message = scene.condition("PolicyEnforced", "True", "CertificateExpired").await;
     assert!(message.contains("The certificate in the Secret items-tls has expired"), "{message}");
-    assert_eq!(scene.event("CertificateExpired").await, ("Warning".to_owned(), message));
+    scene.warning("CertificateExpired", &message).await;
     scene.condition("Ready", "True", "Ready").await;
     sidecar.has(&[]);
-    scene.edit::<OktaProtectedApi>(json!({"metadata": {"annotations": {"look": "again"}}})).await;
+    scene.look("again").await;
     scene.condition("PolicyEnforced", "True", "Enforced").await;
     operator.stop().await;
 }
@@ -153,8 +142,7 @@ async fn a_broken_renewed_certificate_is_said_on_the_resource_while_the_pods_ser
 #[tokio::test]
 async fn a_missing_secret_is_named_and_the_kubelet_is_made_to_look_again() {
     let (scene, operator) = Scene::with_operator("secret").await;
-    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
-    let pod = scene.pods(1).await.remove(0);
+    let pod = scene.one_pod(json!({})).await;
     bind(&scene, &pod).await;
     let uid = pod.uid().expect("a uid");
     let sidecar = Sidecar::start(38, scene.poll_port, &uid, kubelet::policy_of(&pod)).await;
@@ -162,7 +150,7 @@ async fn a_missing_secret_is_named_and_the_kubelet_is_made_to_look_again() {
     report(&scene, &pod, Some("127.0.0.38"), runs(false), runs(true)).await;
     let message = scene.condition("WorkloadAvailable", "False", "CredentialsMissing").await;
     assert_eq!(message, "Issuer okta needs the Secret okta-items with the keys clientId and clientSecret.");
-    assert_eq!(scene.event("CredentialsMissing").await, ("Warning".to_owned(), message));
+    scene.warning("CredentialsMissing", &message).await;
 
     let touched = || async {
         let pod = scene.api::<Pod>().get(&pod.name_any()).await?;

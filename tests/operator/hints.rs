@@ -17,8 +17,7 @@ use crate::scene::{HINTS, REPAIR, SOON, Scene};
 #[tokio::test]
 async fn hints_follow_the_sidecars_that_share_a_limit_and_roll_no_pod() {
     let (scene, operator) = Scene::with_operator("hints").await;
-    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
-    let pod = scene.pods(1).await.remove(0);
+    let pod = scene.one_pod(json!({})).await;
     let _sidecar = kubelet::run(&scene, &pod, 61).await;
     scene.condition("Ready", "True", "Ready").await;
     shared_by(&scene, 1).await;

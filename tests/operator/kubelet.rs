@@ -58,9 +58,13 @@ pub(crate) async fn report(scene: &Scene, pod: &Pod, address: Option<&str>, side
 
 /// Runs a pod, with a sidecar that reports the pod's policy, at `127.0.0.<number>`.
 pub(crate) async fn run(scene: &Scene, pod: &Pod, number: u8) -> Sidecar {
+    run_saying(scene, pod, number, &pod.uid().expect("a uid"), policy_of(pod)).await
+}
+
+/// The same, but the sidecar says that it is of this pod and has this policy.
+pub(crate) async fn run_saying(scene: &Scene, pod: &Pod, number: u8, uid: &str, policy: &str) -> Sidecar {
     bind(scene, pod).await;
-    let uid = pod.uid().expect("a uid");
-    let sidecar = Sidecar::start(number, scene.poll_port, &uid, policy_of(pod)).await;
+    let sidecar = Sidecar::start(number, scene.poll_port, uid, policy).await;
     report(scene, pod, Some(&sidecar.address.to_string()), runs(true), runs(true)).await;
     sidecar
 }

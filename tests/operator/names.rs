@@ -88,7 +88,7 @@ where
     let message = scene.condition("Accepted", "False", "NameTaken").await;
     assert!(message.starts_with(&format!("The {kind} items is not Tollgate's")), "{message}");
     scene.condition("Ready", "False", "NameTaken").await;
-    assert_eq!(scene.event("NameTaken").await, ("Warning".to_owned(), message));
+    scene.warning("NameTaken", &message).await;
     let now = scene.api::<K>().get("items").await.expect("it is still there");
     assert_eq!((now.uid(), now.labels()), (theirs.uid(), theirs.labels()));
     assert!(now.owner_references().is_empty());

@@ -74,7 +74,7 @@ async fn a_look_that_finds_nothing_to_do_writes_nothing() {
     assert!(writes > 5, "creations are counted: {writes}");
     for look in 0..5 {
         let looks = operator.metric("tollgate_operator_reconciles_total").await;
-        scene.edit::<OktaProtectedApi>(json!({"metadata": {"annotations": {"look": look.to_string()}}})).await;
+        scene.look(&look.to_string()).await;
         eventually("one more look", SOON, || async {
             let now = operator.metric("tollgate_operator_reconciles_total").await;
             if now > looks { Ok(()) } else { Err("not yet") }

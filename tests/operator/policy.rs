@@ -16,8 +16,7 @@ use crate::scene::{REPAIR, SOON, Scene};
 #[tokio::test]
 async fn a_new_policy_is_enforced_only_when_no_pod_of_the_old_one_can_answer() {
     let (scene, operator) = Scene::with_operator("roll").await;
-    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
-    let old = scene.pods(1).await.remove(0);
+    let old = scene.one_pod(json!({})).await;
     let _old_sidecar = kubelet::run(&scene, &old, 21).await;
     scene.condition("Ready", "True", "Ready").await;
     let old_policy = scene.policies().await;
@@ -47,8 +46,7 @@ async fn a_new_policy_is_enforced_only_when_no_pod_of_the_old_one_can_answer() {
 #[tokio::test]
 async fn a_bad_edit_is_said_and_everything_stays_as_it_was() {
     let (scene, operator) = Scene::with_operator("bad-edit").await;
-    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
-    let pod = scene.pods(1).await.remove(0);
+    let pod = scene.one_pod(json!({})).await;
     let _sidecar = kubelet::run(&scene, &pod, 23).await;
     scene.condition("Ready", "True", "Ready").await;
     let before = (scene.policies().await, scene.api::<Deployment>().get("items").await.expect("it").resource_version());
@@ -56,7 +54,7 @@ async fn a_bad_edit_is_said_and_everything_stays_as_it_was() {
     let insecure = json!([{"name": "okta", "url": "http://okta.test/oauth2/default", "audiences": ["api://default"]}]);
     scene.edit::<OktaProtectedApi>(json!({"spec": {"issuers": insecure, "app": {"replicas": 5}}})).await;
     let message = scene.condition("Accepted", "False", "InsecureIssuer").await;
-    assert_eq!(scene.event("InsecureIssuer").await, ("Warning".to_owned(), message));
+    scene.warning("InsecureIssuer", &message).await;
     scene.condition("Ready", "False", "InsecureIssuer").await;
     scene.condition("PolicyEnforced", "True", "Enforced").await;
     let after = (scene.policies().await, scene.api::<Deployment>().get("items").await.expect("it").resource_version());
@@ -95,8 +93,7 @@ async fn what_is_in_force_is_repaired_while_an_edit_is_not_accepted() {
 #[tokio::test]
 async fn a_rule_that_does_not_compile_is_said_with_its_place_and_the_policy_in_force_stays() {
     let (scene, operator) = Scene::with_operator("bad-rule").await;
-    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
-    let pod = scene.pods(1).await.remove(0);
+    let pod = scene.one_pod(json!({})).await;
     let _sidecar = kubelet::run(&scene, &pod, 24).await;
     scene.condition("Ready", "True", "Ready").await;
     let before = (scene.policies().await, scene.api::<Deployment>().get("items").await.expect("it").resource_version());
@@ -105,7 +102,7 @@ async fn a_rule_that_does_not_compile_is_said_with_its_place_and_the_policy_in_f
     scene.edit::<OktaProtectedApi>(with("claims.sub != '' &&\n  'support' in groups")).await;
     let message = scene.condition("Accepted", "False", "InvalidRule").await;
     assert!(message.starts_with("route support: when: line 2, column 16: "), "{message}");
-    assert_eq!(scene.event("InvalidRule").await, ("Warning".to_owned(), message));
+    scene.warning("InvalidRule", &message).await;
     scene.condition("PolicyEnforced", "True", "Enforced").await;
     let after = (scene.policies().await, scene.api::<Deployment>().get("items").await.expect("it").resource_version());
     assert_eq!(after, before);
@@ -180,10 +177,10 @@ async fn an_admission_webhook_that_is_down_is_said_and_heals() {
     let message = scene.condition("Accepted", "False", "ObjectRefused").await;
     assert!(message.starts_with("Kubernetes refuses the Deployment items: "), "{message}");
     assert!(message.contains(r#"failed calling webhook "down.example.com""#), "{message}");
-    assert_eq!(scene.event("ObjectRefused").await, ("Warning".to_owned(), message));
+    scene.warning("ObjectRefused", &message).await;
 
     webhooks.delete(&scene.namespace, &DeleteParams::default()).await.expect("deleted");
-    scene.edit::<OktaProtectedApi>(json!({"metadata": {"annotations": {"look": "now"}}})).await;
+    scene.look("now").await;
     scene.condition("Accepted", "True", "Accepted").await;
     operator.stop().await;
 }

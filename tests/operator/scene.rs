@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tests::wait::eventually;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tollgate_api::OktaProtectedApi;
+use tollgate_api::{OktaProtectedApi, OktaProtectedApiStatus};
 use tollgate_operator::{Operator, OperatorError, Settings};
 
 use crate::{api_server, rights};
@@ -143,6 +143,19 @@ impl Scene {
         self.create(&self.items(json!({}))).await
     }
 
+    /// Creates `items` with one pod and these changes to its spec; the pod.
+    pub(crate) async fn one_pod(&self, changes: Value) -> Pod {
+        let mut items = json!({"app": {"replicas": 1}});
+        merge(&mut items, changes);
+        self.create(&self.items(items)).await;
+        self.pods(1).await.remove(0)
+    }
+
+    /// Makes the operator look at `items` once more; `why` is another word each time.
+    pub(crate) async fn look(&self, why: &str) {
+        self.edit::<OktaProtectedApi>(json!({"metadata": {"annotations": {"look": why}}})).await;
+    }
+
     pub(crate) async fn create<K>(&self, object: &K) -> K
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
@@ -216,6 +229,12 @@ impl Scene {
         Ok(condition)
     }
 
+    /// The status of `items` as it is.
+    pub(crate) async fn status(&self) -> OktaProtectedApiStatus {
+        let resource = self.api::<OktaProtectedApi>().get("items").await.expect("it is there");
+        resource.status.expect("a status")
+    }
+
     /// Names of the policies that exist.
     pub(crate) async fn policies(&self) -> Vec<String> {
         let ours = ListParams::default().labels("tollgate.dev/api=items");
@@ -242,6 +261,11 @@ impl Scene {
             anyhow::Ok((event.type_.unwrap_or_default(), event.note.unwrap_or_default()))
         })
         .await
+    }
+
+    /// Awaits a Warning on `items` with this reason, which says just this.
+    pub(crate) async fn warning(&self, reason: &str, message: &str) {
+        assert_eq!(self.event(reason).await, ("Warning".to_owned(), message.to_owned()));
     }
 }
 

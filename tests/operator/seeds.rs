@@ -14,6 +14,15 @@ use tollgate_contract::{Hints, SeededKeys};
 
 use crate::scene::{Running, SOON, Scene};
 
+/// A scene with this resource, and an operator that may ask its issuer.
+async fn scene_of(purpose: &str, issuer: &FakeIssuer) -> (Scene, Running, OktaProtectedApi) {
+    let scene = Scene::new(purpose).await;
+    let operator = scene.lenient_operator("operator-0").await;
+    let items = items_of(&scene, issuer).await;
+    scene.create(&items).await;
+    (scene, operator, items)
+}
+
 /// `items` with this issuer, whose private CA a ConfigMap holds.
 async fn items_of(scene: &Scene, issuer: &FakeIssuer) -> OktaProtectedApi {
     let pem = std::fs::read_to_string(issuer.ca_file()).expect("a certificate");
@@ -49,6 +58,16 @@ async fn await_keys(scene: &Scene, api: &str, wanted: &[&str]) -> SeededKeys {
     .await
 }
 
+/// Sidecars are told the same for a while.
+async fn assert_keys_stay(scene: &Scene, before: &SeededKeys) {
+    throughout("the keys as they were", SOON / 6, || async {
+        let now = seed(scene, "items").await?;
+        ensure!(now == *before, "{now:?}");
+        Ok(())
+    })
+    .await;
+}
+
 /// Awaits that an operator has asked an issuer, with this outcome.
 async fn await_fetch(operator: &Running, outcome: &str) {
     let name = format!("tollgate_operator_key_fetches_total{{outcome=\"{outcome}\"}}");
@@ -62,12 +81,9 @@ async fn await_fetch(operator: &Running, outcome: &str) {
 #[tokio::test]
 async fn keys_are_fetched_once_for_all_who_share_an_issuer_and_roll_no_pod() {
     let issuer = FakeIssuer::start().await;
-    let scene = Scene::new("seeds").await;
-    let operator = scene.lenient_operator("operator-0").await;
-    let items = items_of(&scene, &issuer).await;
-    let mut orders = items.clone();
+    let (scene, operator, items) = scene_of("seeds", &issuer).await;
+    let mut orders = items;
     orders.metadata.name = Some("orders".to_owned());
-    scene.create(&items).await;
     scene.create(&orders).await;
 
     let seed = await_keys(&scene, "items", &[signing_key().kid]).await;
@@ -84,21 +100,14 @@ async fn keys_are_fetched_once_for_all_who_share_an_issuer_and_roll_no_pod() {
 #[tokio::test]
 async fn keys_outlive_the_issuer_and_the_operator_and_follow_a_rotation() {
     let issuer = FakeIssuer::start().await;
-    let scene = Scene::new("seeds-outage").await;
-    let operator = scene.lenient_operator("operator-0").await;
-    scene.create(&items_of(&scene, &issuer).await).await;
+    let (scene, operator, _) = scene_of("seeds-outage", &issuer).await;
     let before = await_keys(&scene, "items", &[signing_key().kid]).await;
     operator.stop().await;
 
     issuer.suffer(Outage::Down);
     let operator = scene.lenient_operator("operator-1").await;
     await_fetch(&operator, "unreachable").await;
-    throughout("the keys as they were", SOON / 6, || async {
-        let now = seed(&scene, "items").await?;
-        ensure!(now == before, "{now:?}");
-        Ok(())
-    })
-    .await;
+    assert_keys_stay(&scene, &before).await;
     operator.stop().await;
 
     issuer.publish(&[other_key().jwk()]);
@@ -122,9 +131,7 @@ async fn an_issuer_in_trouble_is_said_to_be_so_before_there_is_a_pod() {
 async fn told(outage: Outage, reason: &str) {
     let issuer = FakeIssuer::start().await;
     issuer.suffer(outage);
-    let scene = Scene::new("seeds-trouble").await;
-    let operator = scene.lenient_operator("operator-0").await;
-    scene.create(&items_of(&scene, &issuer).await).await;
+    let (scene, operator, _) = scene_of("seeds-trouble", &issuer).await;
     scene.condition("IssuersReachable", "False", reason).await;
     assert!(seed(&scene, "items").await.is_err(), "there are no keys to tell");
     issuer.mend();
@@ -136,19 +143,12 @@ async fn told(outage: Outage, reason: &str) {
 #[tokio::test]
 async fn keys_stay_while_an_edit_is_not_accepted() {
     let issuer = FakeIssuer::start().await;
-    let scene = Scene::new("seeds-broken").await;
-    let operator = scene.lenient_operator("operator-0").await;
-    scene.create(&items_of(&scene, &issuer).await).await;
+    let (scene, operator, _) = scene_of("seeds-broken", &issuer).await;
     let before = await_keys(&scene, "items", &[signing_key().kid]).await;
     let broken = json!([{"name": "docs", "match": {"path": {"prefix": "/docs"}}, "when": "claims.("}]);
     scene.edit::<OktaProtectedApi>(json!({"spec": {"routes": broken}})).await;
     scene.condition("Accepted", "False", "InvalidRule").await;
-    throughout("the keys of what is in force", SOON / 6, || async {
-        let now = seed(&scene, "items").await?;
-        ensure!(now == before, "{now:?}");
-        Ok(())
-    })
-    .await;
+    assert_keys_stay(&scene, &before).await;
     operator.stop().await;
 }
 
@@ -156,10 +156,7 @@ async fn keys_stay_while_an_edit_is_not_accepted() {
 #[tokio::test]
 async fn however_often_a_resource_is_edited_the_operator_holds_few_sources_for_it() {
     let issuer = FakeIssuer::start().await;
-    let scene = Scene::new("seeds-bound").await;
-    let operator = scene.lenient_operator("operator-0").await;
-    let items = items_of(&scene, &issuer).await;
-    scene.create(&items).await;
+    let (scene, operator, items) = scene_of("seeds-bound", &issuer).await;
     await_keys(&scene, "items", &[signing_key().kid]).await;
     for edit in 0..10 {
         // Nobody listens there.
@@ -203,9 +200,7 @@ async fn keys_with_their_private_part_are_told_to_nobody() {
     let mut private = signing_key().jwk();
     private["d"] = json!("AQAB");
     issuer.publish(&[private]);
-    let scene = Scene::new("seeds-private").await;
-    let operator = scene.lenient_operator("operator-0").await;
-    scene.create(&items_of(&scene, &issuer).await).await;
+    let (scene, operator, _) = scene_of("seeds-private", &issuer).await;
     await_fetch(&operator, "bad_response").await;
     assert!(seed(&scene, "items").await.is_err());
     operator.stop().await;

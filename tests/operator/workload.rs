@@ -3,7 +3,6 @@
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
-use tollgate_api::OktaProtectedApi;
 
 use crate::kubelet::{self, bind, report, runs, waits};
 use crate::scene::Scene;
@@ -11,13 +10,12 @@ use crate::scene::Scene;
 /// What is said of a workload whose only pod is like this.
 async fn said(purpose: &str, sidecar: Value, app: Value, reason: &str) -> String {
     let (scene, operator) = Scene::with_operator(purpose).await;
-    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
-    let pod = scene.pods(1).await.remove(0);
+    let pod = scene.one_pod(json!({})).await;
     bind(&scene, &pod).await;
     report(&scene, &pod, None, sidecar, app).await;
     let message = scene.condition("WorkloadAvailable", "False", reason).await;
     scene.condition("Ready", "False", reason).await;
-    assert_eq!(scene.event(reason).await, ("Warning".to_owned(), message.clone()));
+    scene.warning(reason, &message).await;
     operator.stop().await;
     message
 }
@@ -46,11 +44,10 @@ async fn an_app_that_crashes_again_and_again_is_said_to() {
 #[tokio::test]
 async fn an_app_that_does_not_listen_on_its_port_is_said_and_heals() {
     let (scene, operator) = Scene::with_operator("port").await;
-    scene.create(&scene.items(json!({"app": {"replicas": 1}}))).await;
-    let pod = scene.pods(1).await.remove(0);
+    let pod = scene.one_pod(json!({})).await;
     let sidecar = kubelet::run(&scene, &pod, 71).await;
     sidecar.says_that_the_app_listens(false);
-    scene.edit::<OktaProtectedApi>(json!({"metadata": {"annotations": {"look": "now"}}})).await;
+    scene.look("now").await;
     let message = scene.condition("WorkloadAvailable", "False", "AppNotReady").await;
     assert!(message.contains("upstream.port"), "{message}");
     scene.condition("Ready", "False", "AppNotReady").await;
