@@ -23,6 +23,7 @@ mod jose;
 mod limits;
 pub mod metrics;
 pub mod path;
+mod places;
 pub mod policy;
 mod protected_resource;
 mod proxy;

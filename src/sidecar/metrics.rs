@@ -17,8 +17,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
+use crate::places::Places;
 use crate::reason::Reason;
 use crate::rescue;
 use crate::route::RouteId;
@@ -70,14 +70,9 @@ pub enum Protocol {
     Http2,
 }
 
-/// How many of the slots at the app are taken, read when somebody looks.
+/// How many of the places at the app are taken, read when somebody looks.
 #[derive(Debug)]
-pub(crate) struct UpstreamSlots {
-    /// For requests at the app, of all workers.
-    pub(crate) slots: Arc<Semaphore>,
-    /// How many there are.
-    pub(crate) limit: usize,
-}
+pub(crate) struct UpstreamPlaces(pub(crate) Arc<Places>);
 
 /// Which part of the service took a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,12 +235,11 @@ impl Collector for Requests {
     }
 }
 
-impl Collector for UpstreamSlots {
+impl Collector for UpstreamPlaces {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let taken = self.limit.saturating_sub(self.slots.available_permits());
         for (name, help, value) in [
-            ("upstream_in_flight", "Requests at the app, whose answers have not ended", taken),
-            ("upstream_in_flight_limit", "How many requests may be at the app at once", self.limit),
+            ("upstream_in_flight", "Requests at the app, whose answers have not ended", self.0.taken()),
+            ("upstream_in_flight_limit", "How many requests may be at the app at once", self.0.limit()),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;

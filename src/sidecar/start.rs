@@ -13,7 +13,6 @@ use std::time::Duration;
 use http::HeaderValue;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tollgate_contract::AccessLogConfig;
@@ -25,7 +24,8 @@ use crate::auth::{AuthMetrics, Authenticator, Dpop};
 use crate::broker::{self, Broker, BrokerMetrics};
 use crate::idp::{self, IdpMetrics, Issuers, Surroundings};
 use crate::limits::Limits;
-use crate::metrics::{ProxyMetrics, UpstreamSlots};
+use crate::metrics::{ProxyMetrics, UpstreamPlaces};
+use crate::places::Places;
 use crate::policy::{Policy, PolicyError};
 use crate::protected_resource::ProtectedResource;
 use crate::proxy::listening::Listening;
@@ -169,9 +169,8 @@ impl Sidecar {
         let admin_listener = bind(options.admin).await?;
         let (proxy_addr, admin_addr) = (address(&proxy_listener)?, address(&admin_listener)?);
         let (log, log_writer) = open_log(options.access_log, policy.config.access_log, &metrics)?;
-        let limit = options.limits.upstream_connections;
-        let slots = Arc::new(Semaphore::new(limit));
-        registry.register_collector(Box::new(UpstreamSlots { slots: Arc::clone(&slots), limit }));
+        let places = Places::new(options.limits.upstream_connections);
+        registry.register_collector(Box::new(UpstreamPlaces(Arc::clone(&places))));
         let (tracer, traces) = Tracer::start(&policy.config, dialer.address(), &options.pod_uid, &metrics)?.unzip();
 
         let mounts = options.limits.mounts;
@@ -205,7 +204,7 @@ impl Sidecar {
             drain: drain.clone(),
             tunnels: TaskTracker::new(),
         });
-        let workers = start_workers(&proxy_listener, options.workers, &shared, &dialer, &slots, &connections)
+        let workers = start_workers(&proxy_listener, options.workers, &shared, &dialer, &places, &connections)
             .map_err(StartError::Thread)?;
         tokio::spawn(tollgate_runtime::admin::serve(admin_listener, background.clone(), move |path| {
             admin.answer(path)
@@ -307,7 +306,7 @@ fn start_workers(
     wanted: Option<NonZeroUsize>,
     shared: &Arc<Shared>,
     dialer: &Arc<Dialer>,
-    slots: &Arc<Semaphore>,
+    places: &Arc<Places>,
     connections: &Connections,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_DEFAULT_WORKERS);
@@ -324,7 +323,7 @@ fn start_workers(
             proxy: Proxy::new(
                 &shared.policy.config.upstream,
                 dialer,
-                Arc::clone(slots),
+                Arc::clone(places),
                 uploads.clone(),
                 &shared.observer.metrics,
             ),

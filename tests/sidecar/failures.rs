@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde_json::{Value, json};
+use tests::issuer::FakeIssuer;
 use tests::raw::Raw;
 use tests::upstream::{ManualUpstream, Reply, Upstream, ok};
 use tests::wait::eventually;
 
-use crate::scene::{PATIENCE, Scene, public, reason, request};
+use crate::scene::{PATIENCE, Scene, items, public, reason, request};
 
 #[tokio::test]
 async fn an_app_that_is_not_there_is_502() {
@@ -75,6 +77,21 @@ async fn what_may_have_happened_is_not_sent_twice() {
 }
 
 #[tokio::test]
+async fn what_an_app_has_answered_with_nonsense_is_not_sent_twice() {
+    let served = AtomicUsize::new(usize::MAX);
+    let app = Upstream::start(move |request| {
+        let first_on_it = served.swap(request.connection, Ordering::SeqCst) != request.connection;
+        if first_on_it { ok("") } else { Reply::BytesAndClose(b"HTTP/1.1 abc\r\n\r\n".into()) }
+    })
+    .await;
+    let scene = Scene::with(&public(app.port()), |options| options.workers = 1.try_into().ok()).await;
+    assert_eq!(scene.get("/", &[]).await.0.status(), 200);
+    let (head, body) = scene.get("/", &[]).await;
+    assert_eq!((head.status(), reason(&body).as_str()), (502, "upstream_unreachable"));
+    assert_eq!(app.arrived().len(), 2, "the app has seen it, and lives");
+}
+
+#[tokio::test]
 async fn a_connection_that_the_app_has_closed_is_not_used_again() {
     let app = Upstream::start(|_| Reply::BytesAndClose(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".into())).await;
     let scene = Scene::with(&public(app.port()), |options| options.workers = 1.try_into().ok()).await;
@@ -90,11 +107,11 @@ async fn a_connection_that_the_app_has_closed_is_not_used_again() {
 }
 
 /// An app that is given so long for the head of an answer.
-fn impatient(app: u16, response_header: Duration) -> serde_json::Value {
+fn impatient(app: u16, response_header: Duration) -> Value {
     let mut config = public(app);
     let millis = u64::try_from(response_header.as_millis()).expect("a short time");
     config["upstream"]["timeouts"] =
-        serde_json::json!({"connectMillis": 1_000, "responseHeaderMillis": millis, "idleMillis": 300_000});
+        json!({"connectMillis": 1_000, "responseHeaderMillis": millis, "idleMillis": 300_000});
     config
 }
 
@@ -151,6 +168,64 @@ async fn more_requests_than_may_wait_for_the_app_are_503() {
     assert_eq!(head.header("retry-after"), Some("1"));
     upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(first.head().await.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn nobody_takes_all_places_at_the_app() {
+    let (issuer, app) = (FakeIssuer::start().await, ManualUpstream::start().await);
+    let scene = Scene::with(&items(app.port(), &issuer), |options| options.limits.upstream_connections = 8).await;
+    let scene = scene.into_ready().await;
+    let of = |subject| format!("authorization: Bearer {}", issuer.token().claim("sub", json!(subject)).signed());
+    let (greedy, newcomer) = (of("greedy"), of("newcomer"));
+    let mut held = Vec::new();
+    let mut hold = async |path: &str, header: &str| {
+        let mut caller = Raw::connect(scene.address()).await;
+        caller.send(request("GET", path, &[header], "")).await;
+        let mut upstream = app.accept().await;
+        upstream.head().await.expect("a request");
+        held.push((caller, upstream));
+    };
+    // Each takes what it gets; a second token of the same subject gets it nothing.
+    for _ in 0..6 {
+        hold("/docs", "accept: */*").await;
+    }
+    hold("/items", &greedy).await;
+    let again = of("greedy");
+    for (path, header, detail) in [
+        ("/docs", "accept: */*", "Too many requests without a token are waiting for the API."),
+        ("/docs", &again, "Too many requests without a token are waiting for the API."),
+    ] {
+        let (head, body) = scene.get(path, &[header]).await;
+        assert_eq!((head.status(), reason(&body).as_str()), (503, "overloaded"), "{path}");
+        let problem: Value = serde_json::from_slice(&body.bytes).expect("a problem");
+        assert_eq!(problem["detail"], detail);
+        assert_eq!(head.header("retry-after"), Some("1"));
+    }
+    hold("/items", &newcomer).await;
+    assert_eq!(held.len(), 8);
+    scene.await_metric("tollgate_upstream_in_flight 8").await;
+    drop(held);
+    scene.await_metric("tollgate_upstream_in_flight 0").await;
+}
+
+#[tokio::test]
+async fn a_caller_with_many_tokens_is_one_caller() {
+    let (issuer, app) = (FakeIssuer::start().await, ManualUpstream::start().await);
+    let scene = Scene::with(&items(app.port(), &issuer), |options| options.limits.upstream_connections = 8).await;
+    let scene = scene.into_ready().await;
+    let mut held = Vec::new();
+    let token = |number: usize| issuer.token().claim("jti", json!(format!("AT.{number}"))).signed();
+    for number in 0..6 {
+        let mut caller = Raw::connect(scene.address()).await;
+        caller.send(request("GET", "/items", &[&format!("authorization: Bearer {}", token(number))], "")).await;
+        let mut upstream = app.accept().await;
+        upstream.head().await.expect("a request");
+        held.push((caller, upstream));
+    }
+    let (head, body) = scene.get("/items", &[&format!("authorization: Bearer {}", token(6))]).await;
+    assert_eq!((head.status(), reason(&body).as_str()), (503, "overloaded"));
+    let problem: Value = serde_json::from_slice(&body.bytes).expect("a problem");
+    assert_eq!(problem["detail"], "Too many requests of this caller are waiting for the API.");
 }
 
 #[tokio::test]

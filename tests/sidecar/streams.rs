@@ -17,13 +17,25 @@ use tests::websocket::{by_connect, by_upgrade, echo};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::scene::{PATIENCE, Scene, items, request};
+use crate::scene::{PATIENCE, Scene, items, reason, request};
 
 /// An app that sends something now and then, for ever: events at `/events`, bytes of a download elsewhere. At `/busy` it
-/// has always something more to send.
+/// has always something more to send, at `/silent` it never answers. It reads what it is sent, at `/download` first.
 async fn talkative() -> App {
-    App::start(Protocol::Http1, None, |request| async move {
-        let pause = if request.uri().path() == "/items/busy" { Duration::ZERO } else { Duration::from_millis(50) };
+    App::start(Protocol::Http1, None, |mut request| async move {
+        let path = request.uri().path().to_owned();
+        if request.method() == http::Method::POST {
+            let read = async move { while request.body_mut().frame().await.is_some_and(|frame| frame.is_ok()) {} };
+            match path.as_str() {
+                "/items/download" => read.await,
+                "/items/silent" => {
+                    read.await;
+                    std::future::pending().await
+                }
+                _ => drop(tokio::spawn(read)),
+            }
+        }
+        let pause = if path == "/items/busy" { Duration::ZERO } else { Duration::from_millis(50) };
         let ticks =
             futures::stream::unfold(tokio::time::interval(Duration::from_millis(50)), move |mut ticks| async move {
                 if !pause.is_zero() {
@@ -31,15 +43,16 @@ async fn talkative() -> App {
                 }
                 Some((Ok(Frame::data("data: x\n\n".into())), ticks))
             });
-        let body: AnyBody = if request.uri().path() == "/items/download" {
+        let body: AnyBody = if matches!(path.as_str(), "/items/download" | "/items/early") {
             StreamBody::new(ticks.take(60)).boxed_unsync()
         } else {
             StreamBody::new(ticks).boxed_unsync()
         };
         let mut answer = Response::new(body);
-        let kind = match request.uri().path() {
-            "/items/download" | "/items/endless" => return answer,
+        let kind = match path.as_str() {
+            "/items/download" | "/items/early" | "/items/endless" => return answer,
             "/items/calls" => "application/grpc+proto",
+            "/items/records" => "application/x-ndjson",
             _ => "text/event-stream; charset=utf-8",
         };
         answer.headers_mut().insert("content-type", HeaderValue::from_static(kind));
@@ -118,9 +131,7 @@ async fn no_way_of_asking_makes_a_stream_outlive_its_token() {
     for (path, headers) in [
         // The app takes it for a plain GET, as apps without WebSockets do.
         ("/items/events", &handshake[..]),
-        // The app is one that looks at no content type.
-        ("/items/calls", &["content-type: application/json"]),
-        ("/items/calls", &[]),
+        ("/items/events", &["accept: application/json"]),
     ] {
         let token = short(&issuer, 3);
         let authorization = format!("authorization: Bearer {token}");
@@ -139,6 +150,70 @@ fn issuer_expiry(token: &str) -> u64 {
     let claims = token.split('.').nth(1).expect("claims");
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).expect("base64url");
     serde_json::from_slice::<Value>(&claims).expect("JSON")["exp"].as_u64().expect("a time")
+}
+
+#[tokio::test]
+async fn records_without_an_end_break_off_when_the_token_expires() {
+    let (issuer, app) = (FakeIssuer::start().await, talkative().await);
+    let scene = scene(&items(app.port(), &issuer)).await;
+    for (path, header) in [
+        ("/items/records", "accept: */*"),
+        // The app is one that looks at no content type.
+        ("/items/calls", "content-type: application/json"),
+        ("/items/calls", "accept: */*"),
+    ] {
+        let token = short(&issuer, 3);
+        let mut caller = Raw::connect(scene.address()).await;
+        caller.send(request("GET", path, &[&format!("authorization: Bearer {token}"), header], "")).await;
+        assert_eq!(caller.head().await.expect("an answer").status(), 200);
+        let all = caller.rest().await;
+        assert!(!all.ends_with(b"\r\n0\r\n\r\n"), "{path}: what came is taken for all there is");
+        assert!((issuer_expiry(&token)..issuer_expiry(&token) + 15).contains(&epoch_seconds()), "{path}");
+    }
+}
+
+/// Begins an upload of no length with a token for so many seconds.
+async fn upload(scene: &Scene, issuer: &FakeIssuer, path: &str, seconds: u64) -> (Raw, String) {
+    let expires = json!(epoch_seconds() + seconds);
+    let token = issuer.token().claim("scp", json!(["items:write"])).claim("exp", expires).signed();
+    let mut caller = Raw::connect(scene.address()).await;
+    let headers = format!("authorization: Bearer {token}\r\ntransfer-encoding: chunked");
+    caller.send(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n\r\n2\r\nab\r\n")).await;
+    (caller, token)
+}
+
+#[tokio::test]
+async fn an_upload_without_a_length_ends_with_its_token() {
+    let (issuer, app) = (FakeIssuer::start().await, talkative().await);
+    let scene = scene(&items(app.port(), &issuer)).await;
+    let (mut caller, token) = upload(&scene, &issuer, "/items/silent", 3).await;
+    let head = caller.head().await.expect("an answer");
+    assert_eq!((head.status(), reason(&caller.body(&head, "POST").await).as_str()), (401, "expired"));
+    assert!((issuer_expiry(&token)..issuer_expiry(&token) + 15).contains(&epoch_seconds()));
+    // The answer has begun while the upload goes on.
+    let (mut caller, token) = upload(&scene, &issuer, "/items/endless", 3).await;
+    assert_eq!(caller.head().await.expect("an answer").status(), 200);
+    assert!(!caller.rest().await.ends_with(b"\r\n0\r\n\r\n"), "an end in order");
+    assert!((issuer_expiry(&token)..issuer_expiry(&token) + 15).contains(&epoch_seconds()));
+}
+
+#[tokio::test]
+async fn a_download_finishes_however_its_request_was_sent() {
+    let (issuer, app) = (FakeIssuer::start().await, talkative().await);
+    let scene = scene(&items(app.port(), &issuer)).await;
+    // The app answers after the request's end, or before it.
+    for path in ["/items/download", "/items/early"] {
+        let (mut caller, token) = upload(&scene, &issuer, path, 2).await;
+        let early = if path == "/items/early" { caller.head().await } else { None };
+        caller.send("0\r\n\r\n").await;
+        let head = match early {
+            Some(head) => head,
+            None => caller.head().await.expect("an answer"),
+        };
+        let body = caller.body(&head, "POST").await;
+        assert_eq!((head.status(), body.bytes.len()), (200, 60 * "data: x\n\n".len()), "{path}");
+        assert!(epoch_seconds() >= issuer_expiry(&token), "it outlived the token");
+    }
 }
 
 #[tokio::test]

@@ -205,6 +205,7 @@ async fn picky(turns_away: impl Fn(usize, u32) -> Option<Vec<u8>> + Send + Sync 
 const LEAVES: &[u8] = b"leaves";
 const REFUSED_STREAM: u32 = 7;
 const INTERNAL_ERROR: u32 = 2;
+const CANCEL: u32 = 8;
 
 fn goaway(last: u32, more: &[u8]) -> Vec<u8> {
     encode(frame::GOAWAY, 0, 0, &[&last.to_be_bytes()[..], &[0; 4], more].concat())
@@ -247,6 +248,14 @@ async fn what_an_app_of_http2_may_have_touched_is_not_sent_again_nor_anything_tw
         let (head, body) = scene.raw(request("DELETE", "/", &[], "")).await;
         assert_eq!((head.status(), reason(&body).as_str()), (502, "upstream_unreachable"));
         assert_eq!(came.load(Ordering::SeqCst), 1);
+    }
+    // It lives and has ended the request alone: not even what is safe is sent again on the way that was used before.
+    for code in [INTERNAL_ERROR, CANCEL] {
+        let (port, came) = picky(move |number, stream| (number == 1).then(|| reset(stream, code))).await;
+        let scene = Scene::with(&over_http2(port), |options| options.workers = 1.try_into().ok()).await;
+        assert_eq!(scene.get("/", &[]).await.0.status(), 200);
+        let (head, _) = scene.get("/", &[]).await;
+        assert_eq!((head.status(), came.load(Ordering::SeqCst)), (502, 2), "{code}");
     }
     // One second chance, and none for what cannot be said again.
     for (body, expected) in [("", 2), ("pay", 1)] {

@@ -1,5 +1,5 @@
 //! Forwards a request to the app and its answer to the caller: path bytes and bodies as they come, headers by
-//! `headers`, connections from `pool`. It decides when to try again and how long to wait; whether the request may be
+//! `headers`, connections from `pool`, a second try by `retry`, how long to wait by `patience`. Whether the request may be
 //! forwarded was decided before.
 
 mod body;
@@ -10,21 +10,23 @@ pub(crate) mod listening;
 mod patience;
 mod pool;
 mod request;
+mod retry;
 mod trace_context;
 mod websocket;
 
 use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::upgrade::OnUpgrade;
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tollgate_contract::UpstreamConfig;
 
@@ -39,17 +41,21 @@ pub(crate) use request::Outgoing;
 pub(crate) use websocket::{Opening, refused as upgrade_refused};
 
 use crate::alarm::Alarm;
+use crate::identity::Identity;
 use crate::metrics::ProxyMetrics;
+use crate::places::{Holder, NoPlace, Places};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use body::Upload;
 use patience::{Patience, Wait};
-use pool::{ConnectError, Connection, Pool, Sender, Untouched};
-use request::{Spare, Tongue, is_safe};
+use pool::{ConnectError, Connection, Pool, Sender};
+use request::{Spare, Tongue};
+use retry::{Again, Circumstances, Failure};
 
 /// The way to the app, of one worker thread.
 #[derive(Debug)]
 pub(crate) struct Proxy {
+    places: Arc<Places>,
     pool: Pool,
     tongue: Tongue,
     uploads: UploadRules,
@@ -86,34 +92,45 @@ enum Attempt {
     Answered(Response<Incoming>),
     /// Nothing of the request reached the app, and here it is again.
     Unsent(Box<Request<Upload>>),
-    /// The app hung up instead of answering.
-    Lost(hyper::Error),
+    /// There is no answer, for so long after the request.
+    Lost(hyper::Error, Duration),
     TimedOut(Reason),
 }
 
 impl Attempt {
-    fn of(answered: Result<Response<Incoming>, TrySendError<Request<Upload>>>) -> Self {
+    fn of(answered: Result<Response<Incoming>, TrySendError<Request<Upload>>>, sent: Instant) -> Self {
         match answered {
             Ok(response) => Self::Answered(response),
             Err(mut error) => match error.take_message() {
                 Some(request) => Self::Unsent(Box::new(request)),
-                None => Self::Lost(error.into_error()),
+                None => Self::Lost(error.into_error(), sent.elapsed()),
             },
         }
+    }
+
+    /// Whether, and where, the request is to be sent again.
+    fn again(&self, is_reused: bool, is_safe: bool) -> Option<Again> {
+        let (failure, took) = match self {
+            Self::Answered(_) | Self::TimedOut(_) => return None,
+            Self::Unsent(_) => (Failure::Unsent, Duration::ZERO),
+            Self::Lost(error, took) => (Failure::of(error), *took),
+        };
+        retry::again(failure, Circumstances { is_reused, is_safe, took })
     }
 }
 
 impl Proxy {
-    /// `slots` bounds the requests at the app of all workers together.
+    /// `places` are those of all workers together.
     pub(crate) fn new(
         config: &UpstreamConfig,
         dialer: &Arc<Dialer>,
-        slots: Arc<Semaphore>,
+        places: Arc<Places>,
         uploads: UploadRules,
         metrics: &ProxyMetrics,
     ) -> Self {
         Self {
-            pool: Pool::new(config.protocol, Arc::clone(dialer), slots, metrics.upstream_connects.clone()),
+            places,
+            pool: Pool::new(config.protocol, Arc::clone(dialer), metrics.upstream_connects.clone()),
             tongue: Tongue::new(config.protocol, dialer),
             uploads,
             patience: Patience::new(&config.timeouts),
@@ -126,14 +143,19 @@ impl Proxy {
         self.pool.housekeeping()
     }
 
+    /// Whom a request counts for at the app.
+    pub(crate) fn holder(&self, identity: Option<&Identity>) -> Holder {
+        self.places.holder(identity)
+    }
+
     /// Makes a request ready for what the app speaks. `parts` has the headers as the app may see them.
-    pub(crate) fn outgoing(&self, parts: http::request::Parts, body: Incoming, is_grpc: bool) -> Outgoing {
+    pub(crate) fn outgoing(&self, parts: Box<Parts>, body: Incoming, is_grpc: bool) -> Outgoing {
         self.tongue.outgoing(parts, body, &self.uploads, is_grpc)
     }
 
     /// Sends a request and returns the answer's head, its body still arriving.
-    pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Response<Download>, Rejection> {
-        let exchange = self.exchange(outgoing).await?;
+    pub(crate) async fn send(&self, outgoing: Outgoing, holder: Holder) -> Result<Response<Download>, Rejection> {
+        let exchange = self.exchange(outgoing, holder).await?;
         if exchange.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(upgrade_refused("The API switched protocols unasked."));
         }
@@ -141,9 +163,9 @@ impl Proxy {
     }
 
     /// Asks for a WebSocket. `parts` has the headers as the app may see them.
-    pub(crate) async fn open(&self, parts: http::request::Parts, opening: &Opening) -> Result<Opened, Rejection> {
+    pub(crate) async fn open(&self, parts: Box<Parts>, opening: &Opening, holder: Holder) -> Result<Opened, Rejection> {
         let (outgoing, question) = self.tongue.opening(parts, opening);
-        let mut exchange = self.exchange(outgoing).await?;
+        let mut exchange = self.exchange(outgoing, holder).await?;
         let response = &mut exchange.response;
         if !question.is_granted(response.status(), response.headers())? {
             if opening.mistakes(response.status()) {
@@ -157,53 +179,36 @@ impl Proxy {
         Ok(Opened::Yes(response.map(drop), AppEnd { upgrade, lease, patience: self.patience.idle }))
     }
 
-    async fn exchange(&self, outgoing: Outgoing) -> Result<Exchange, Rejection> {
-        let Outgoing { request, progress, is_grpc } = outgoing;
+    async fn exchange(&self, outgoing: Outgoing, holder: Holder) -> Result<Exchange, Rejection> {
+        let Outgoing { parts, body, progress, is_grpc } = outgoing;
         let upload = progress.as_deref();
-        let mut connection = self.pool.checkout().await.map_err(|error| refused(&error))?;
-        if let (&Method::CONNECT, Sender::Http2(line)) = (request.method(), &connection.sender)
+        let place = self.places.enter(holder).map_err(|why| crowded(why, holder))?;
+        let mut connection = self.pool.checkout(place).await.map_err(|error| refused(&error))?;
+        if let (&Method::CONNECT, Sender::Http2(line)) = (&parts.method, &connection.sender)
             && !line.takes_extended_connect()
         {
             return Err(upgrade_refused("The API takes no WebSockets over HTTP/2."));
         }
         // A kept connection may have died unseen: what is safe to send twice is kept for a second try. An app of HTTP/2 may
         // say that it has not touched a request, and then any is safe.
-        let is_safe = connection.reused && is_safe(request.method());
-        let spare = if is_safe || connection.is_http2() { Spare::of(&request) } else { None };
-        let first = self.attempt(&mut connection, request, progress.as_deref(), is_grpc).await;
-        let again = match (first, spare) {
-            (Attempt::Unsent(request), _) if connection.reused => Ok((*request, None)),
-            (Attempt::Lost(error), Some(spare)) => match Untouched::of(&error) {
-                None if !is_safe => Err(Attempt::Lost(error)),
-                untouched => Ok((spare.request(), untouched)),
-            },
-            (first, _) => Err(first),
+        let (is_reused, is_safe) = (connection.reused, retry::is_safe(&parts.method));
+        let keeps = (is_reused && is_safe) || connection.is_http2();
+        let spare = if keeps { Spare::of(&parts, &body) } else { None };
+        let first = self.attempt(&mut connection, Request::from_parts(*parts, body), upload, is_grpc).await;
+        let again = first.again(is_reused, is_safe);
+        let (request, again) = match (first, spare, again) {
+            (Attempt::Unsent(request), _, Some(again)) => (*request, again),
+            (Attempt::Lost(..), Some(spare), Some(again)) => (spare.request(), again),
+            (first, ..) => return ended(first, connection, progress),
         };
-        let last = match again {
-            Ok((request, untouched)) => {
-                self.retries.inc();
-                let keeps = untouched == Some(Untouched::Stream);
-                Box::pin(self.pool.replace(&mut connection, keeps)).await.map_err(|error| refused(&error))?;
-                self.attempt(&mut connection, request, progress.as_deref(), is_grpc).await
-            }
-            Err(first) => first,
-        };
-        match last {
-            Attempt::Answered(response) => Ok(Exchange { response, connection, upload: progress }),
-            Attempt::Unsent(_) => Err(hung_up()),
-            Attempt::Lost(_) if upload.is_some_and(|upload| upload.is_too_long()) => Err(too_long()),
-            Attempt::Lost(error) if is_callers_fault(&error) => {
-                Err(Rejection::new(Reason::BadRequest, "The request's body did not arrive in full."))
-            }
-            Attempt::Lost(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "the app did not answer a request");
-                Err(hung_up())
-            }
-            Attempt::TimedOut(Reason::RequestTimeout) => {
-                Err(Rejection::new(Reason::RequestTimeout, "The request's body stopped arriving."))
-            }
-            Attempt::TimedOut(reason) => Err(Rejection::new(reason, "The API did not answer in time.")),
-        }
+        self.retries.inc();
+        // Rare and large: apart, so that requests stay small.
+        let last = Box::pin(async {
+            self.pool.replace(&mut connection, again).await.map_err(|error| refused(&error))?;
+            Ok::<_, Rejection>(self.attempt(&mut connection, request, upload, is_grpc).await)
+        });
+        let last = last.await?;
+        ended(last, connection, progress)
     }
 
     async fn attempt(
@@ -215,11 +220,11 @@ impl Proxy {
     ) -> Attempt {
         match &mut connection.sender {
             Sender::Http1(line) => {
-                let answer = line.sender.try_send_request(request);
+                let answer = pin!(line.sender.try_send_request(request));
                 self.wait(answer, &mut line.alarm, upload, is_grpc).await
             }
             Sender::Http2(line) => {
-                let answer = line.sender().try_send_request(request);
+                let answer = pin!(line.sender().try_send_request(request));
                 self.wait(answer, &mut Alarm::default(), upload, is_grpc).await
             }
         }
@@ -227,17 +232,16 @@ impl Proxy {
 
     async fn wait(
         &self,
-        answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>,
+        mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>>>,
         alarm: &mut Alarm,
         upload: Option<&Progress>,
         is_grpc: bool,
     ) -> Attempt {
-        let mut answer = std::pin::pin!(answer);
         let sent = Instant::now();
         let mut until = self.patience.wait(sent, upload, is_grpc, sent);
         poll_fn(|cx| {
             if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
-                return Poll::Ready(Attempt::of(answered));
+                return Poll::Ready(Attempt::of(answered, sent));
             }
             loop {
                 match until {
@@ -255,6 +259,26 @@ impl Proxy {
         let Exchange { response, connection, upload } = exchange;
         let lease = self.pool.hold(connection, response.body().is_end_stream());
         response.map(|body| Download::new(body, lease, self.patience.idle, upload))
+    }
+}
+
+/// What the last attempt comes to.
+fn ended(attempt: Attempt, connection: Connection, upload: Option<Arc<Progress>>) -> Result<Exchange, Rejection> {
+    match attempt {
+        Attempt::Answered(response) => Ok(Exchange { response, connection, upload }),
+        Attempt::Unsent(_) => Err(hung_up()),
+        Attempt::Lost(..) if upload.is_some_and(|upload| upload.is_too_long()) => Err(too_long()),
+        Attempt::Lost(error, _) if is_callers_fault(&error) => {
+            Err(Rejection::new(Reason::BadRequest, "The request's body did not arrive in full."))
+        }
+        Attempt::Lost(error, _) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the app did not answer a request");
+            Err(hung_up())
+        }
+        Attempt::TimedOut(Reason::RequestTimeout) => {
+            Err(Rejection::new(Reason::RequestTimeout, "The request's body stopped arriving."))
+        }
+        Attempt::TimedOut(reason) => Err(Rejection::new(reason, "The API did not answer in time.")),
     }
 }
 
@@ -278,11 +302,18 @@ fn hung_up() -> Rejection {
     Rejection::new(Reason::UpstreamUnreachable, "The API closed the connection without an answer.")
 }
 
+fn crowded(why: NoPlace, holder: Holder) -> Rejection {
+    let detail = match (why, holder) {
+        (NoPlace::Full, _) => "Too many requests are waiting for the API.",
+        (NoPlace::Unfair, Holder::Subject(_)) => "Too many requests of this caller are waiting for the API.",
+        (NoPlace::Unfair, Holder::WithoutToken) => "Too many requests without a token are waiting for the API.",
+    };
+    Rejection::new(Reason::Overloaded, detail).retry_after(Duration::from_secs(1))
+}
+
 fn refused(error: &ConnectError) -> Rejection {
     tracing::debug!(error = error as &dyn std::error::Error, "no connection to the app");
     match error {
-        ConnectError::NoSlot => Rejection::new(Reason::Overloaded, "Too many requests are waiting for the API.")
-            .retry_after(Duration::from_secs(1)),
         ConnectError::Dial(DialError::Timeout) => {
             Rejection::new(Reason::UpstreamTimeout, "The API did not take a connection in time.")
         }

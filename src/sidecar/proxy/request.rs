@@ -24,7 +24,9 @@ pub(crate) struct Tongue {
 
 /// A request's bodies, made ready to be forwarded.
 pub(crate) struct Outgoing {
-    pub(super) request: Request<Upload>,
+    /// Boxed: many steps pass it on.
+    pub(super) parts: Box<Parts>,
+    pub(super) body: Upload,
     pub(super) progress: Option<Arc<Progress>>,
     pub(super) is_grpc: bool,
 }
@@ -37,26 +39,31 @@ impl Tongue {
     }
 
     /// `parts` has the headers as the app may see them.
-    pub(crate) fn outgoing(&self, mut parts: Parts, body: Incoming, rules: &UploadRules, is_grpc: bool) -> Outgoing {
+    pub(crate) fn outgoing(
+        &self,
+        mut parts: Box<Parts>,
+        body: Incoming,
+        rules: &UploadRules,
+        is_grpc: bool,
+    ) -> Outgoing {
         let (body, progress) = Upload::new(body, rules);
         match self.protocol {
             UpstreamProtocol::Http1 => for_http1(&mut parts, &body),
             UpstreamProtocol::H2c => self.for_http2(&mut parts),
         }
         parts.extensions.clear();
-        Outgoing { request: Request::from_parts(parts, body), progress, is_grpc }
+        Outgoing { parts, body, progress, is_grpc }
     }
 
     /// The same for a request that asks for a WebSocket.
-    pub(crate) fn opening(&self, mut parts: Parts, opening: &Opening) -> (Outgoing, Question) {
+    pub(crate) fn opening(&self, mut parts: Box<Parts>, opening: &Opening) -> (Outgoing, Question) {
         parts.extensions.clear();
         match self.protocol {
             UpstreamProtocol::Http1 => for_http1(&mut parts, &Upload::Empty),
             UpstreamProtocol::H2c => self.for_http2(&mut parts),
         }
         let question = opening.ask(&mut parts, self.protocol);
-        let request = Request::from_parts(parts, Upload::Empty);
-        (Outgoing { request, progress: None, is_grpc: false }, question)
+        (Outgoing { parts, body: Upload::Empty, progress: None, is_grpc: false }, question)
     }
 
     /// The authority stands in the target alone (RFC 9113 section 8.3.1).
@@ -74,6 +81,11 @@ impl Tongue {
 }
 
 impl Outgoing {
+    /// Whether the request's body goes on until its caller ends it: it names no length.
+    pub(crate) fn is_open_ended(&self) -> bool {
+        self.body.size_hint().exact().is_none()
+    }
+
     /// How the upload is coming along; none without a body.
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
         self.progress.clone()
@@ -92,12 +104,6 @@ fn for_http1(parts: &mut Parts, body: &Upload) {
     }
 }
 
-/// Whether a request asks for no change (RFC 9110 section 9.2.1): an app may have acted on it before it hung up, and a
-/// DELETE that was done answers 404 the second time.
-pub(super) fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-}
-
 /// A second copy of a request without a body; one with a body is on its way as soon as the app takes it. Nearly none is ever
 /// used, so it is kept as cheaply as can be.
 pub(super) struct Spare {
@@ -109,20 +115,20 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    pub(super) fn of(request: &Request<Upload>) -> Option<Self> {
+    pub(super) fn of(parts: &Parts, body: &Upload) -> Option<Self> {
         // The protocol that CONNECT asks for stands beside the request (RFC 8441).
-        if !matches!(request.body(), Upload::Empty) || request.method() == Method::CONNECT {
+        if !matches!(body, Upload::Empty) || parts.method == Method::CONNECT {
             return None;
         }
-        let length = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
+        let length = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
         let mut headers = Vec::with_capacity(length);
-        for (name, value) in request.headers() {
+        for (name, value) in &parts.headers {
             headers.extend_from_slice(name.as_str().as_bytes());
             headers.push(if value.is_sensitive() { b';' } else { b':' });
             headers.extend_from_slice(value.as_bytes());
             headers.push(b'\n');
         }
-        let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
+        let (method, uri, version) = (parts.method.clone(), parts.uri.clone(), parts.version);
         Some(Self { method, uri, version, headers })
     }
 
@@ -161,7 +167,9 @@ mod tests {
             request.headers_mut().append(name, HeaderValue::from_bytes(value).unwrap());
         }
         request.headers_mut().get_mut("accept").unwrap().set_sensitive(true);
-        let again = Spare::of(&request).unwrap().request();
+        let (parts, body) = request.into_parts();
+        let again = Spare::of(&parts, &body).unwrap().request();
+        let request = Request::from_parts(parts, body);
         assert_eq!(
             (again.method(), again.uri(), again.version()),
             (request.method(), request.uri(), request.version())
@@ -174,6 +182,7 @@ mod tests {
     #[test]
     fn a_wish_for_a_websocket_over_http2_is_not_kept() {
         let request = Request::builder().method(Method::CONNECT).body(Upload::Empty).unwrap();
-        assert!(Spare::of(&request).is_none());
+        let (parts, body) = request.into_parts();
+        assert!(Spare::of(&parts, &body).is_none());
     }
 }

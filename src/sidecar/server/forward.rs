@@ -1,5 +1,5 @@
 //! The last step of a request: to the app, and what kind of an exchange its answer begins. A plain one ends by itself; a
-//! stream ends when its right ends; a WebSocket becomes a tunnel.
+//! stream, in either direction, ends when its right ends; a WebSocket becomes a tunnel.
 
 use std::sync::Arc;
 
@@ -10,24 +10,27 @@ use hyper::body::{Body, Incoming};
 use super::Gate;
 use super::flight::{AnswerBody, Flight};
 use super::head::Refusal;
-use super::lasting::{self, Lasting};
+use super::lasting::{Kind, Lasting};
 use super::streams::Held;
 use super::tenure::{Ending, Lapse, lapse};
 use super::tunnel::Tunnel;
 use crate::auth::Grant;
-use crate::proxy::{self, Download, Opened, Opening};
+use crate::places::Holder;
+use crate::proxy::{self, Download, Opened, Opening, Progress};
 use crate::rejection::Rejection;
 use crate::rescue::{self, Context, Form};
 
 /// A request that the app may see.
 pub(super) struct Admitted {
     /// With the headers as the app may see them.
-    pub(super) parts: Parts,
+    pub(super) parts: Box<Parts>,
     pub(super) body: Incoming,
     /// The wish for a WebSocket.
     pub(super) opening: Option<Opening>,
     /// None where no token is asked for: nothing of it ends then.
     pub(super) grant: Option<Grant>,
+    /// Whom it counts for at the app.
+    pub(super) holder: Holder,
 }
 
 impl Gate {
@@ -37,71 +40,80 @@ impl Gate {
         request_id: &HeaderValue,
         flight: &mut Flight,
     ) -> Result<Response<AnswerBody>, Refusal<'_>> {
-        let Admitted { mut parts, body, opening, grant } = admitted;
+        let Admitted { mut parts, body, opening, grant, holder } = admitted;
         flight.calling(&mut parts.headers);
         let plain = |rejection| (rejection, Context::None);
         if let Some(opening) = opening {
-            return Box::pin(self.open(parts, opening, grant, request_id, flight)).await.map_err(plain);
+            return Box::pin(self.open(parts, opening, grant, holder, request_id, flight)).await.map_err(plain);
         }
         let form = Form::of(&parts.headers);
         let outgoing = self.proxy.outgoing(parts, body, form == Form::Grpc);
         flight.upload = outgoing.progress();
-        let (answer, right) = match (form, grant) {
-            // The app of a stream may be silent for as long as it likes, also before the head of its answer.
-            (Form::Grpc, grant) => {
-                let mut lapse = lapse(&self.shared, grant);
-                let answer = tokio::select! {
-                    biased;
-                    // First: what has no time left is not sent.
-                    ending = lapse.as_mut() => Err(match ending {
-                        Ending::For(reason) => Rejection::new(reason, "The token's time ended before the answer."),
-                        Ending::Drain => rescue::stops(),
-                    }),
-                    answer = self.proxy.send(outgoing) => answer,
-                };
-                (answer, Right::Watched(lapse))
-            }
-            (Form::Problem, grant) => (self.proxy.send(outgoing).await, Right::Unwatched(grant)),
+        // The app of a gRPC stream may be silent for as long as it likes, also before the head of its answer; an upload
+        // that names no length may go on for as long.
+        let (answer, right) = if form == Form::Grpc || outgoing.is_open_ended() {
+            let mut lapse = lapse(&self.shared, grant);
+            let answer = tokio::select! {
+                biased;
+                // First: what has no time left is not sent.
+                ending = lapse.as_mut() => Err(match ending {
+                    Ending::For(reason) => Rejection::new(reason, "The token's time ended before the answer."),
+                    Ending::Drain => rescue::stops(),
+                }),
+                answer = self.proxy.send(outgoing, holder) => answer,
+            };
+            (answer, Right::Watched(lapse))
+        } else {
+            (self.proxy.send(outgoing, holder).await, Right::Unwatched(grant))
         };
         flight.called();
         let mut response = answer.map_err(plain)?;
         proxy::finish(&mut response, request_id);
-        Ok(self.lasting(response, right, form))
+        Ok(self.lasting(response, right, form, flight.upload.as_ref()))
     }
 
-    /// An answer that goes on ends with its right. What kind of answer it is, its own head says, however it was asked for.
-    fn lasting(&self, response: Response<Download>, right: Right, form: Form) -> Response<AnswerBody> {
+    /// An answer that goes on ends with its right, and so does one whose request goes on. What kind of answer it is, its
+    /// own head says, however it was asked for.
+    fn lasting(
+        &self,
+        response: Response<Download>,
+        right: Right,
+        form: Form,
+        upload: Option<&Arc<Progress>>,
+    ) -> Response<AnswerBody> {
+        // A length is a promise to end.
+        let is_open_ended = response.body().size_hint().exact().is_none();
+        let kind = if is_open_ended { Kind::of(response.headers()) } else { Kind::Plain };
+        let upload = upload.filter(|upload| !upload.is_over());
         let lapse = match right {
-            Right::Watched(lapse) => Some(lapse),
-            Right::Unwatched(grant) => {
-                let goes_on = lasting::goes_on(response.headers()) || Form::of(response.headers()) == Form::Grpc;
-                goes_on.then(|| lapse(&self.shared, grant))
-            }
+            Right::Watched(lapse) => (kind.goes_on() || form == Form::Grpc || upload.is_some()).then_some(lapse),
+            Right::Unwatched(grant) => kind.goes_on().then(|| lapse(&self.shared, grant)),
         };
         response.map(|body| {
             if body.is_end_stream() || (lapse.is_none() && form == Form::Problem) {
                 AnswerBody::App(body)
             } else {
-                AnswerBody::Lasting(Box::new(Lasting::new(body, lapse, form)))
+                AnswerBody::Lasting(Box::new(Lasting::new(body, lapse, form, kind, upload.cloned())))
             }
         })
     }
 
     async fn open(
         &self,
-        mut parts: Parts,
+        mut parts: Box<Parts>,
         opening: Opening,
         grant: Option<Grant>,
+        holder: Holder,
         request_id: &HeaderValue,
         flight: &mut Flight,
     ) -> Result<Response<AnswerBody>, Rejection> {
         let held = parts.extensions.remove::<Arc<Held>>();
-        let answer = self.proxy.open(parts, &opening).await;
+        let answer = self.proxy.open(parts, &opening, holder).await;
         flight.called();
         match answer? {
             Opened::No(mut response) => {
                 proxy::finish(&mut response, request_id);
-                Ok(self.lasting(response, Right::Unwatched(grant), Form::Problem))
+                Ok(self.lasting(response, Right::Unwatched(grant), Form::Problem, None))
             }
             Opened::Yes(mut response, app) => {
                 proxy::finish(&mut response, request_id);

@@ -67,7 +67,9 @@ pub(crate) struct Gate {
 impl Gate {
     /// Answers a request, whatever becomes of it.
     pub(crate) async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Response<Answer> {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
+        // Many steps pass it on.
+        let mut parts = Box::new(parts);
         h2_head::adapt(&mut parts);
         let request_id = proxy::request_id(&parts.headers);
         let form = Form::of(&parts.headers);
@@ -103,7 +105,7 @@ impl Gate {
 
     async fn pass(
         &self,
-        mut parts: Parts,
+        mut parts: Box<Parts>,
         body: Incoming,
         peer: &Peer,
         request_id: &HeaderValue,
@@ -159,7 +161,8 @@ impl Gate {
             routes.authorize(&verdict, identity, asked).map_err(|unauthorized| self.refuse(unauthorized, &parts))?;
         }
         self.shared.headers.strip_credentials(&mut parts.headers);
-        let admitted = Admitted { parts, body, opening, grant };
+        let holder = self.proxy.holder(identity.as_deref());
+        let admitted = Admitted { parts, body, opening, grant, holder };
         let mut response = self.forward(admitted, request_id, flight).await?;
         if let Some(nonce) = dpop_nonce {
             response.headers_mut().insert(rescue::DPOP_NONCE, nonce);

@@ -1,6 +1,5 @@
 //! Kept connections of HTTP/2 (RFC 9113), on each of which many requests are under way at a time. It decides how many
-//! share one, when another is opened, how much of the answers may wait in memory, and which requests the app has not
-//! touched.
+//! share one, when another is opened, and how much of the answers may wait in memory.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,28 +67,6 @@ struct State {
     idle_since: Mutex<Instant>,
     /// The app wants no more requests on it, which hyper may not have noticed yet.
     is_retired: AtomicBool,
-}
-
-/// A request that the app has said not to have processed, so that it may be sent again whatever it asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Untouched {
-    /// By GOAWAY: it came after the last one that was (RFC 9113 section 6.8).
-    Connection,
-    /// By REFUSED_STREAM (section 8.7).
-    Stream,
-}
-
-impl Untouched {
-    /// What an error says of the request that it ended. A stream that GOAWAY counts among the processed ones is not ended
-    /// by it: it is answered still, or breaks with the connection.
-    pub(crate) fn of(error: &hyper::Error) -> Option<Self> {
-        let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
-        match error.reason() {
-            _ if error.is_remote() && error.is_go_away() => Some(Self::Connection),
-            Some(h2::Reason::REFUSED_STREAM) if error.is_remote() && error.is_reset() => Some(Self::Stream),
-            _ => None,
-        }
-    }
 }
 
 impl Pool {

@@ -1,5 +1,5 @@
-//! Connections to the app, of one worker thread: one request at a time on each with HTTP/1.1, many with HTTP/2. It bounds
-//! how many requests are at the app at a time; what is sent is not its business.
+//! Connections to the app, of one worker thread: one request at a time on each with HTTP/1.1, many with HTTP/2. How many
+//! requests are at the app at a time is `places`' matter, and what is sent is not its business.
 
 mod http1;
 mod http2;
@@ -7,19 +7,15 @@ mod http2;
 use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tollgate_contract::UpstreamProtocol;
 
-pub(super) use self::http2::Untouched;
-
 use super::dial::{DialError, Dialer};
+use super::retry::Again;
+use crate::places::Place;
 
 /// Connections of one worker.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    /// For requests at the app, shared by all workers. Idle connections take none, so that no worker's idle ones starve
-    /// another.
-    slots: Arc<Semaphore>,
     kept: Kept,
 }
 
@@ -35,7 +31,7 @@ pub(crate) struct Connection {
     pub(crate) sender: Sender,
     /// It has served a request before, so the app may have hung up meanwhile.
     pub(crate) reused: bool,
-    slot: OwnedSemaphorePermit,
+    place: Place,
 }
 
 /// What takes the request.
@@ -50,14 +46,12 @@ pub(crate) enum Sender {
 pub(crate) struct Lease {
     sender: Sender,
     kept: Kept,
-    _slot: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    #[error("too many requests are at the app")]
-    NoSlot,
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error("starting HTTP with the app")]
@@ -65,22 +59,16 @@ pub(crate) enum ConnectError {
 }
 
 impl Pool {
-    pub(crate) fn new(
-        protocol: UpstreamProtocol,
-        dialer: Arc<Dialer>,
-        slots: Arc<Semaphore>,
-        connects: Counter,
-    ) -> Self {
+    pub(crate) fn new(protocol: UpstreamProtocol, dialer: Arc<Dialer>, connects: Counter) -> Self {
         let kept = match protocol {
             UpstreamProtocol::Http1 => Kept::Http1(http1::Pool::new(dialer, connects)),
             UpstreamProtocol::H2c => Kept::Http2(http2::Pool::new(dialer, connects)),
         };
-        Self { slots, kept }
+        Self { kept }
     }
 
-    /// A kept connection, else a new one.
-    pub(crate) async fn checkout(&self) -> Result<Connection, ConnectError> {
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| ConnectError::NoSlot)?;
+    /// A kept connection, else a new one, for a request that has a place.
+    pub(crate) async fn checkout(&self, place: Place) -> Result<Connection, ConnectError> {
         let (sender, reused) = match &self.kept {
             Kept::Http1(pool) => match pool.reuse() {
                 Some(line) => (Sender::Http1(line), true),
@@ -92,15 +80,13 @@ impl Pool {
                 (Sender::Http2(line), reused)
             }
         };
-        Ok(Connection { sender, reused, slot })
+        Ok(Connection { sender, reused, place })
     }
 
     /// Gives up a connection that turned out dead for one that nobody has used. Of HTTP/2 it is any that takes requests,
-    /// the same again where it `keeps`: a stream was refused there, and nothing else.
-    pub(crate) async fn replace(&self, dead: &mut Connection, keeps: bool) -> Result<(), ConnectError> {
-        if let Sender::Http2(line) = &dead.sender
-            && !keeps
-        {
+    /// which may be the same.
+    pub(crate) async fn replace(&self, dead: &mut Connection, again: Again) -> Result<(), ConnectError> {
+        if let (Sender::Http2(line), Again::Elsewhere) = (&dead.sender, again) {
             line.retire();
         }
         dead.sender = match &self.kept {
@@ -113,7 +99,7 @@ impl Pool {
 
     /// The answer's head has arrived: what must be held until its end.
     pub(crate) fn hold(&self, connection: Connection, is_over: bool) -> Option<Lease> {
-        let Connection { sender, slot, reused: _ } = connection;
+        let Connection { sender, place, reused: _ } = connection;
         match (sender, &self.kept) {
             // A small answer has arrived whole by now, and the connection is free before the caller reads it.
             (Sender::Http1(line), Kept::Http1(pool)) if line.sender.is_ready() => {
@@ -121,7 +107,7 @@ impl Pool {
                 None
             }
             (Sender::Http2(_), _) if is_over => None,
-            (sender, kept) => Some(Lease { sender, kept: kept.clone(), _slot: slot }),
+            (sender, kept) => Some(Lease { sender, kept: kept.clone(), _place: place }),
         }
     }
 
