@@ -107,6 +107,29 @@ fn tables_of_kubectl_have_the_columns_of_the_definition() {
 }
 
 #[test]
+fn queries_alerts_and_the_dashboard_ask_for_metrics_that_there_are() {
+    let (sidecar, operator) = (read("docs/observability.md"), read("docs/operations.md"));
+    let rows = sidecar.lines().chain(operator.lines()).filter(|line| line.starts_with("| `tollgate_"));
+    let known: BTreeSet<&str> = rows.flat_map(|row| metrics(row.split('|').nth(1).unwrap_or_default())).collect();
+
+    let dashboard = read("docs/grafana-dashboard.json");
+    let blocks = ["```promql\n", "```yaml\n"]
+        .into_iter()
+        .flat_map(|fence| sidecar.split(fence).skip(1).filter_map(|rest| rest.split("```").next()));
+    let asked: BTreeSet<&str> = blocks.chain([dashboard.as_str()]).flat_map(metrics).collect();
+    assert!(asked.len() > 10, "{asked:?}");
+    for name in asked {
+        assert!(known.contains(name.trim_end_matches("_bucket")), "no table has {name}");
+    }
+}
+
+/// The names of metrics in a text.
+fn metrics(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    words.filter(|word| word.starts_with("tollgate_"))
+}
+
+#[test]
 fn the_network_policy_for_prometheus_opens_the_metrics_of_the_pods_that_the_operator_makes() {
     let text = read("docs/observability.md");
     let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
