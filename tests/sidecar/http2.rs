@@ -249,6 +249,27 @@ async fn rapid_resets_end_the_connection() {
 }
 
 #[tokio::test]
+async fn a_gateway_may_take_back_all_that_it_has_under_way_at_one_go() {
+    let app = ManualUpstream::start().await;
+    let scene = Scene::start(&public(app.port())).await;
+    let mut gateway = Frames::connect(scene.address()).await;
+    settle(&mut gateway).await.expect("the connection stays");
+    let mut all: Vec<u8> = (0..99).flat_map(begin_and_reset).collect();
+    all.extend(encode(frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, 199, &get_block("/kept")));
+    gateway.write(&all).await.expect("room");
+    let mut upstream = app.accept().await;
+    assert_eq!(upstream.head().await.expect("a request").target(), "/kept");
+    upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+    let answer = loop {
+        let frame = next(&mut gateway).await;
+        if frame.kind == frame::DATA {
+            break frame;
+        }
+    };
+    assert_eq!((answer.stream, &*answer.payload), (199, &b"hello"[..]));
+}
+
+#[tokio::test]
 async fn a_flood_by_one_of_many_behind_a_gateway_costs_the_others_no_answer() {
     let app = ManualUpstream::start().await;
     let scene = Scene::start(&public(app.port())).await;

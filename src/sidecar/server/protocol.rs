@@ -29,10 +29,10 @@ const CONNECTION_WINDOW: u32 = 512 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 /// The least of RFC 9113: small frames let streams take turns.
 const MAX_FRAME: u32 = 16 * 1024;
-/// Requests taken back before we have looked at them (CVE-2023-44487): those of callers in a hurry, not of a flood. Beyond it
-/// the connection ends at once, with all that is under way on it: that nobody else waits meanwhile is worth more. `streams`
-/// judges what is slower.
-const MAX_UNSEEN_RESETS: usize = 20;
+/// Requests taken back before we have looked at them (CVE-2023-44487): all that a gateway may have under way, whose callers
+/// may give up together while this worker is busy with others. Beyond it the connection ends at once, with all that is under
+/// way on it: that nobody else waits meanwhile is worth more. `streams` judges what is slower.
+const MAX_UNSEEN_RESETS: usize = MAX_STREAMS as usize;
 /// Streams that we ended because of what was sent on them (CVE-2025-8671), on one connection.
 const MAX_OWN_RESETS: usize = 100;
 
