@@ -27,6 +27,9 @@ pub struct Limits {
     pub token_body: Duration,
     /// For a caller that reads nothing of its answer: what it holds is also a connection to the app.
     pub unread: Duration,
+    /// The same for what we say ourselves over HTTP/2, a few hundred bytes that anybody can have us say: a round trip or two
+    /// for the word that there is room for it. Over HTTP/1 it lies in the system's buffers.
+    pub own_unread: Duration,
     /// How often a stream that goes on is looked at, whether its token is still good: a third of the 30 s within which it
     /// must end.
     pub stream_look: Duration,
@@ -52,6 +55,7 @@ impl Default for Limits {
             ping: Duration::from_secs(20),
             token_body: Duration::from_secs(10),
             unread: Duration::from_secs(60),
+            own_unread: Duration::from_secs(5),
             stream_look: Duration::from_secs(10),
             first_keys: Duration::from_secs(60),
             rate_window: Duration::from_secs(60),

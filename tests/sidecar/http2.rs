@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{Method, Request};
 use serde_json::Value;
-use tests::http2::{Client, Frames, PREFACE, encode, frame, get, get_block, read};
+use tests::http2::{Client, Frames, PREFACE, encode, frame, get, get_block, read, read_body};
 use tests::issuer::FakeIssuer;
 use tests::mint::Token;
 use tests::raw::Raw;
@@ -161,6 +162,29 @@ async fn an_answer_that_nobody_reads_ends_and_leaves_the_others_alone() {
     let error = error.await.expect("an end in time");
     assert!(error.is_reset(), "{error}");
     assert_eq!(caller.get("/small", &[]).await.expect("an answer").body(), "small");
+}
+
+#[tokio::test]
+async fn what_we_say_ourselves_waits_shortly_for_a_reader_and_the_apps_answer_longer() {
+    let app = Upstream::start(|_| ok("hello")).await;
+    let limits = Limits { own_unread: SOON, ..Limits::default() };
+    let scene = Scene::with(&public(app.port()), |options| options.limits = limits).await;
+    let stream = tokio::net::TcpStream::connect(scene.address()).await.expect("a listener");
+    // Without a window heads arrive, and no body does.
+    let mut caller = Client::over(stream, 0).await;
+    let (apps, _) = caller.send(get("/", &[]), true).await;
+    let mut apps = apps.await.expect("a head").into_body();
+    let mut refusals = Vec::new();
+    for _ in 0..90 {
+        refusals.push(caller.send(get("/%00", &[]), true).await.0);
+    }
+    for refusal in refusals {
+        let refusal = refusal.await.expect("a head");
+        assert_eq!(refusal.status(), 400);
+        let end = tokio::time::timeout(PATIENCE, read_body(&mut refusal.into_body())).await.expect("an end in time");
+        assert!(end.expect_err("no window").is_reset());
+    }
+    assert!(apps.data().now_or_never().is_none(), "it waits for its reader");
 }
 
 /// More than what is sent before the caller must have read.

@@ -253,7 +253,9 @@ async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Ca
             ticket.is_still_wanted().await;
             let mut answer = caller.gate.serve(&caller.peer, request).await;
             answer.body_mut().keeps(under_way);
-            Ok::<_, h2::Error>(ticket.answer(&method, answer))
+            let limits = &caller.gate.shared.limits;
+            let unread = if answer.body().is_own() { limits.own_unread } else { limits.unread };
+            Ok::<_, h2::Error>(ticket.answer(&method, answer, unread))
         }
     });
     let mut serving = std::pin::pin!(protocol::http2(limits).serve_connection(TokioIo::new(stream), service));

@@ -329,6 +329,11 @@ impl Phase {
 }
 
 impl Answer {
+    /// Whether we say it ourselves.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.body, AnswerBody::Own(_))
+    }
+
     /// The request is under way until this is dropped. What we say ourselves to a stranger keeps no seat: it may never be
     /// read.
     pub(super) fn keeps(&mut self, under_way: UnderWay) {

@@ -64,7 +64,7 @@ pub(super) fn http1(limits: &Limits) -> http1::Builder {
 }
 
 pub(super) fn http2(limits: &Limits) -> http2::Builder<Spawner> {
-    let mut builder = http2::Builder::new(Spawner::new(limits.unread));
+    let mut builder = http2::Builder::new(Spawner);
     builder
         .timer(TokioTimer::new())
         .enable_connect_protocol()

@@ -32,8 +32,9 @@ const MAX_TAKEN_BACK: u64 = 200;
 const MAX_LATE: u64 = 200;
 
 tokio::task_local! {
-    /// The piece of an answer, by its number, that this stream's task holds because the caller has no room for it.
-    static HELD: Cell<Option<u64>>;
+    /// The piece of an answer, by its number, that this stream's task holds because the caller has no room for it, and for
+    /// how long it does.
+    static HELD: Cell<Option<(u64, Duration)>>;
 }
 
 /// What is under way on a connection.
@@ -72,14 +73,14 @@ pub(super) struct Paced<B> {
     /// Kept so that the body's own end sees what became of it.
     _unsent: Option<B>,
     pieces: u64,
+    /// For each piece to be read.
+    patience: Duration,
     _ticket: Ticket,
 }
 
-/// Runs streams, each until its answer has not moved for so long.
+/// Runs streams, each until its answer has not moved for too long.
 #[derive(Debug, Clone)]
-pub(super) struct Spawner {
-    unread: Duration,
-}
+pub(super) struct Spawner;
 
 impl Streams {
     /// A request has come; none where it came too late.
@@ -164,13 +165,13 @@ impl Ticket {
         }
     }
 
-    /// The head of the answer is known.
-    pub(super) fn answer<B>(mut self, to: &Method, response: Response<B>) -> Response<Paced<B>> {
+    /// The head of the answer is known; it ends once nobody has read of it for so long.
+    pub(super) fn answer<B>(mut self, to: &Method, response: Response<B>, unread: Duration) -> Response<Paced<B>> {
         self.is_answered = true;
         self.streams.makes_up();
         response.map(|body| {
             let (body, unsent) = if *to == Method::HEAD { (None, Some(body)) } else { (Some(body), None) };
-            Paced { body, _unsent: unsent, pieces: 0, _ticket: self }
+            Paced { body, _unsent: unsent, pieces: 0, patience: unread, _ticket: self }
         })
     }
 }
@@ -215,7 +216,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
         let polled = Pin::new(body).poll_frame(cx);
         // hyper asks for the next piece only when the caller had room for this one.
         self.pieces += 1;
-        let held = matches!(polled, Poll::Ready(Some(Ok(_)))).then_some(self.pieces);
+        let held = matches!(polled, Poll::Ready(Some(Ok(_)))).then_some((self.pieces, self.patience));
         // Outside a stream's task nobody waits.
         let _ = HELD.try_with(|piece| piece.set(held));
         polled
@@ -230,26 +231,20 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
     }
 }
 
-impl Spawner {
-    pub(super) fn new(unread: Duration) -> Self {
-        Self { unread }
-    }
-}
-
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
     fn execute(&self, stream: F) {
-        tokio::spawn(HELD.scope(Cell::new(None), while_read(Box::pin(stream), self.unread)));
+        tokio::spawn(HELD.scope(Cell::new(None), while_read(Box::pin(stream))));
     }
 }
 
-/// Drops a stream, which resets it, once it has held one piece of its answer for so long.
-async fn while_read(mut stream: Pin<Box<impl Future<Output = ()>>>, patience: Duration) {
+/// Drops a stream, which resets it, once it has held one piece of its answer for too long.
+async fn while_read(mut stream: Pin<Box<impl Future<Output = ()>>>) {
     let mut until: Option<(u64, Pin<Box<Sleep>>)> = None;
     std::future::poll_fn(|cx| {
         if stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(piece) = HELD.with(Cell::get) else {
+        let Some((piece, patience)) = HELD.with(Cell::get) else {
             until = None;
             return Poll::Pending;
         };
@@ -277,7 +272,8 @@ mod tests {
     }
 
     fn answer(streams: &Arc<Streams>) {
-        drop(begin(streams).answer(&Method::GET, Response::new(http_body_util::Empty::<Bytes>::new())));
+        let answer = Response::new(http_body_util::Empty::<Bytes>::new());
+        drop(begin(streams).answer(&Method::GET, answer, Duration::MAX));
     }
 
     #[tokio::test(start_paused = true)]
