@@ -19,6 +19,7 @@ mod grpc;
 mod header_names;
 pub mod identity;
 pub mod idp;
+mod intake;
 mod jose;
 mod limits;
 pub mod metrics;

@@ -2,7 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
+use http::Request;
 use serde_json::json;
 use tests::app::{App, Protocol};
 use tests::http2::Client;
@@ -217,4 +219,125 @@ async fn a_refusal_that_nobody_reads_holds_no_seat() {
     assert_eq!(answer.await.expect("a head").status(), 401);
     let mut newcomer = Raw::connect(scene.address()).await;
     assert_eq!(ask(&mut newcomer, with_token(&issuer)).await, 200);
+}
+
+/// A request whose body comes byte by byte, and never whole.
+enum Trickle {
+    Http1(Raw),
+    Http2(h2::SendStream<Bytes>),
+}
+
+impl Trickle {
+    async fn begin(scene: &Scene, path: &str, header: &str) -> Self {
+        let mut caller = Raw::connect(scene.address()).await;
+        caller.send(request("POST", path, &["content-length: 1000", header], "")).await;
+        Self::Http1(caller)
+    }
+
+    async fn begin_by_http2(scene: &Scene, path: &str) -> Self {
+        let post = Request::post(format!("http://api.test{path}")).body(()).expect("a request");
+        Self::Http2(Client::connect(scene.address()).await.send(post, false).await.1)
+    }
+
+    /// One byte more; it may have been sent away.
+    async fn go_on(&mut self) {
+        match self {
+            Self::Http1(caller) => caller.send("x").await,
+            Self::Http2(body) => {
+                let _ = body.send_data("x".into(), false);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_trickle_keep_no_newcomer_out_and_no_newcomer_goes_for_them() {
+    let issuer = FakeIssuer::start().await;
+    let app = Upstream::start(|_| ok("hello")).await;
+    for (path, header) in [
+        ("/docs", Some("x-any: a")),
+        ("/docs", Some("upgrade: websocket")),
+        ("/docs", None),
+        ("/token", Some("x-any: a")),
+        ("/token", Some("upgrade: websocket")),
+        ("/token", None),
+    ] {
+        let scene = scene(app.port(), &issuer, 4).await;
+        let mut trickles = Vec::new();
+        for _ in 0..4 {
+            trickles.push(match header {
+                Some(header) => Trickle::begin(&scene, path, header).await,
+                None => Trickle::begin_by_http2(&scene, path).await,
+            });
+        }
+        scene.await_metric("tollgate_requests_in_flight 4").await;
+        let mut newcomers = Vec::new();
+        for nth in 0..2 {
+            for trickle in &mut trickles {
+                trickle.go_on().await;
+            }
+            let mut newcomer = Raw::connect(scene.address()).await;
+            assert_eq!(ask(&mut newcomer, request("GET", "/docs", &[], "")).await, 200, "{path} {header:?} {nth}");
+            newcomers.push(newcomer);
+        }
+        scene.await_metric("tollgate_requests_in_flight 2").await;
+        for newcomer in &mut newcomers {
+            assert_eq!(ask(newcomer, request("GET", "/docs", &[], "")).await, 200, "{path} {header:?}");
+        }
+        assert!(scene.metrics().await.contains("tollgate_connections_shed_total 2\n"));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_where_there_is_room() {
+    let app = ManualUpstream::start().await;
+    let scene = Scene::with(&public(app.port()), |options| options.limits.connections = 2).await;
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send(request("POST", "/", &["content-length: 10"], "") + "half ").await;
+    let mut upstream = app.accept().await;
+    upstream.head().await.expect("a request");
+    assert_eq!(upstream.exactly(5).await, b"half ");
+    let mut newcomer = Raw::connect(scene.address()).await;
+    assert_eq!(ask(&mut newcomer, request("GET", "/%00", &[], "")).await, 400);
+    caller.send("whole").await;
+    assert_eq!(upstream.exactly(5).await, b"whole");
+    upstream.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert_eq!(caller.head().await.expect("an answer").status(), 204);
+}
+
+#[tokio::test]
+async fn an_upload_keeps_its_seat_where_the_app_answers_or_a_token_was_shown() {
+    let issuer = FakeIssuer::start().await;
+    let app = ManualUpstream::start().await;
+    let scene = scene(app.port(), &issuer, 1).await;
+    let begun = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n";
+    let writer = format!("authorization: Bearer {}", issuer.token().claim("scp", json!(["items:write"])).signed());
+    // (who asks for what, what comes of its ten bytes, what the app says to that, whether it keeps its seat)
+    for (path, header, first, answer, keeps) in [
+        ("/docs", "x-any: a", "half ", "", false),
+        ("/docs", "x-any: a", "half-whole", "", true),
+        ("/docs", "x-any: a", "half ", begun, true),
+        ("/items", writer.as_str(), "half ", "", true),
+    ] {
+        let mut caller = Raw::connect(scene.address()).await;
+        caller.send(request("POST", path, &["content-length: 10", header], "") + first).await;
+        let mut upstream = app.accept().await;
+        upstream.head().await.expect("a request");
+        assert_eq!(upstream.exactly(first.len()).await, first.as_bytes());
+        upstream.send(answer).await;
+        if !answer.is_empty() {
+            caller.head().await.expect("an answer");
+        }
+        if keeps {
+            turned_away(&scene).await;
+            if answer.is_empty() {
+                upstream.send(begun).await;
+                caller.head().await.expect("an answer");
+            }
+            upstream.send("done").await;
+            assert_eq!(caller.exactly(4).await, b"done", "{path} {first}");
+            drop(caller);
+        }
+        await_room(&scene).await;
+    }
 }

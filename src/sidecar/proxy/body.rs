@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::headers::{self, HeaderRules};
 use super::pool::Lease;
+use crate::intake::Intake;
 
 /// A request's body towards the app.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(crate) enum Upload {
 /// Apart, so that a request without a body stays small.
 #[derive(Debug)]
 pub(crate) struct Streaming {
-    body: Incoming,
+    body: Intake,
     progress: Arc<Progress>,
     rules: UploadRules,
 }
@@ -110,7 +111,7 @@ struct Idle {
 
 impl Upload {
     /// Takes over a caller's body; the progress is there when there is a body.
-    pub(crate) fn new(body: Incoming, rules: &UploadRules) -> (Self, Option<Arc<Progress>>) {
+    pub(crate) fn new(body: Intake, rules: &UploadRules) -> (Self, Option<Arc<Progress>>) {
         if body.is_end_stream() {
             return (Self::Empty, None);
         }

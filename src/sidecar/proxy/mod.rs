@@ -42,6 +42,7 @@ pub(crate) use websocket::{Opening, refused as upgrade_refused};
 
 use crate::alarm::Alarm;
 use crate::identity::Identity;
+use crate::intake::Intake;
 use crate::metrics::ProxyMetrics;
 use crate::places::{Holder, NoPlace, Places};
 use crate::reason::Reason;
@@ -149,7 +150,7 @@ impl Proxy {
     }
 
     /// Makes a request ready for what the app speaks. `parts` has the headers as the app may see them.
-    pub(crate) fn outgoing(&self, parts: Box<Parts>, body: Incoming, is_grpc: bool) -> Outgoing {
+    pub(crate) fn outgoing(&self, parts: Box<Parts>, body: Intake, is_grpc: bool) -> Outgoing {
         self.tongue.outgoing(parts, body, &self.uploads, is_grpc)
     }
 

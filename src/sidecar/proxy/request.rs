@@ -6,12 +6,12 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use http_body::Body;
-use hyper::body::Incoming;
 use tollgate_contract::UpstreamProtocol;
 
 use super::body::{Progress, Upload, UploadRules};
 use super::dial::Dialer;
 use super::websocket::{Opening, Question};
+use crate::intake::Intake;
 
 /// How the app is spoken to.
 #[derive(Debug, Clone)]
@@ -39,13 +39,7 @@ impl Tongue {
     }
 
     /// `parts` has the headers as the app may see them.
-    pub(crate) fn outgoing(
-        &self,
-        mut parts: Box<Parts>,
-        body: Incoming,
-        rules: &UploadRules,
-        is_grpc: bool,
-    ) -> Outgoing {
+    pub(crate) fn outgoing(&self, mut parts: Box<Parts>, body: Intake, rules: &UploadRules, is_grpc: bool) -> Outgoing {
         let (body, progress) = Upload::new(body, rules);
         match self.protocol {
             UpstreamProtocol::Http1 => for_http1(&mut parts, &body),

@@ -7,13 +7,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use hyper::body::{Body, Incoming};
+use http_body::Body;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use rand::Rng;
 use tollgate_contract::UpstreamProtocol;
 
 use super::headers::lists;
+use crate::intake::Intake;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 
@@ -38,7 +39,7 @@ pub(super) struct Question {
 impl Opening {
     /// Takes the wish out of a request, which is a plain GET from then on. An upgrade to anything else is none: it is
     /// dropped with the other headers of the hop (RFC 9110 section 7.8).
-    pub(crate) fn take(parts: &mut Parts, body: &Incoming) -> Result<Option<Self>, Rejection> {
+    pub(crate) fn take(parts: &mut Parts, body: &Intake) -> Result<Option<Self>, Rejection> {
         if parts.method == Method::CONNECT {
             return Ok(Self::by_connect(parts));
         }

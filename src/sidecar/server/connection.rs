@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use http::{Method, Request, header};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -163,14 +163,13 @@ async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'stati
         noted.note();
         let caller = Arc::clone(&caller);
         let under_way = caller.seat.begin();
-        if request.headers().contains_key(header::UPGRADE) {
+        // A request with a body asks for no WebSocket, and may never come whole.
+        if request.headers().contains_key(header::UPGRADE) && request.body().is_end_stream() {
             request.extensions_mut().insert(Arc::new(Held::new(None, caller.seat.begin())));
         }
         async move {
             caller.may_ask()?;
-            let mut answer = caller.gate.serve(&caller.peer, request).await;
-            answer.body_mut().keeps(under_way);
-            Ok::<_, Lapsed>(answer)
+            Ok::<_, Lapsed>(caller.gate.serve(&caller.peer, request, under_way).await)
         }
     });
     let serving = protocol::http1(&shared.limits).serve_connection(TokioIo::new(stream), service);
@@ -251,8 +250,7 @@ async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Arc<Ca
             // It may be sent again elsewhere (RFC 9113 section 8.7).
             let (ticket, caller, under_way) = taken.ok_or(h2::Reason::REFUSED_STREAM).map_err(h2::Error::from)?;
             ticket.is_still_wanted().await;
-            let mut answer = caller.gate.serve(&caller.peer, request).await;
-            answer.body_mut().keeps(under_way);
+            let answer = caller.gate.serve(&caller.peer, request, under_way).await;
             let limits = &caller.gate.shared.limits;
             let unread = if answer.body().is_own() { limits.own_unread } else { limits.unread };
             Ok::<_, h2::Error>(ticket.answer(&method, answer, unread))

@@ -1,19 +1,26 @@
 //! Decides who may connect when there is no room, and who has to go for it. Whoever has shown no accepted token on a
 //! connection is a stranger there. A quarter of the seats is theirs: with less, a newcomer takes the seat of the admitted
 //! caller that has been idle longest, else of the stranger that has. So no flood takes more than that quarter from those
-//! who are admitted, and none keeps a newcomer out. Nobody is sent away while a request is under way, or a WebSocket.
+//! who are admitted, and none keeps a newcomer out. Nobody is sent away while a request is under way, or a WebSocket; but
+//! a stranger that lets us wait for the rest of its request is idle meanwhile.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper::body::{Body, Incoming};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
+
+use crate::intake::{Intake, Watch};
 
 /// For an admitted caller to take what lies in its idle connection, and the word that it should leave. Until then the
 /// connection is one more than there are seats; strangers, who may be many, get no time.
 const PARTING: Duration = Duration::from_secs(2);
+/// Bytes that a stranger has to send of a request's body to count as having been busy: less, now and then, is what somebody
+/// sends who wants the seat. A slow phone sends as much within a second.
+const ADVANCE: usize = 16 * 1024;
 
 /// Callers' connections of all workers.
 #[derive(Debug)]
@@ -32,7 +39,27 @@ pub(super) struct Seat {
 
 /// Something under way that keeps a seat: a request until its answer has been sent, a WebSocket until its end.
 #[derive(Debug)]
-pub(super) struct UnderWay(Arc<Seat>);
+pub(super) struct UnderWay {
+    seat: Arc<Seat>,
+    /// Of a stranger's request, until it is answered.
+    upload: Option<Arc<Upload>>,
+}
+
+/// A stranger's request whose body is yet to come.
+#[derive(Debug)]
+struct Upload {
+    crowd: Arc<Crowd>,
+    guest: Arc<Guest>,
+    /// [`WAITS`] and [`OVER`].
+    state: AtomicU8,
+    /// Bytes that came and do not count yet.
+    came: AtomicUsize,
+}
+
+/// It waits for its caller.
+const WAITS: u8 = 1;
+/// The app has begun to answer, or nobody waits for an answer: what is still to come makes no difference.
+const OVER: u8 = 2;
 
 #[derive(Debug, Default)]
 struct Room {
@@ -52,8 +79,8 @@ type Idle = BTreeMap<(u64, u64), Arc<Guest>>;
 #[derive(Debug)]
 struct Guest {
     number: u64,
-    /// Twice what is under way, and [`MISSED`].
-    state: AtomicUsize,
+    /// A [`State`].
+    state: AtomicU64,
     /// When something was under way last, in microseconds since the crowd opened.
     since: AtomicU64,
     /// The time by which it stands in its queue; only for those who hold the room's lock.
@@ -63,9 +90,14 @@ struct Guest {
     told: Notify,
 }
 
+/// How often [`ONE`] is under way, how often [`WAITING`] for its caller, and [`MISSED`].
+#[derive(Debug, Clone, Copy)]
+struct State(u64);
+
 /// It was busy when somebody looked for a seat, and queues again when it is idle.
-const MISSED: usize = 1;
-const ONE: usize = 2;
+const MISSED: u64 = 1;
+const ONE: u64 = 2;
+const WAITING: u64 = 1 << 32;
 
 impl Crowd {
     pub(super) fn new(limit: usize) -> Arc<Self> {
@@ -84,6 +116,23 @@ impl Crowd {
         Some((Arc::new(Seat { crowd: Arc::clone(self), guest }), is_full))
     }
 
+    /// Something of a guest has ended, or waits: is it idle now?
+    fn look_at(&self, guest: &Arc<Guest>, state: State) {
+        if state.is_busy(guest.is_admitted()) {
+            return;
+        }
+        if state.0 & MISSED != 0 {
+            let mut room = lock(&self.room);
+            // Another end may have been first.
+            if guest.state.fetch_and(!MISSED, Ordering::AcqRel) & MISSED != 0 {
+                room.queue(Arc::clone(guest));
+            }
+        }
+        if guest.has_to_go.load(Ordering::Acquire) {
+            guest.told.notify_one();
+        }
+    }
+
     fn now(&self) -> u64 {
         // Microseconds fit for half a million years.
         self.opened.elapsed().as_micros() as u64
@@ -97,7 +146,7 @@ impl Room {
         self.number += 1;
         Guest {
             number: self.number,
-            state: AtomicUsize::new(0),
+            state: AtomicU64::new(0),
             since: AtomicU64::new(now),
             queued: AtomicU64::new(now),
             is_admitted: AtomicBool::new(false),
@@ -134,17 +183,17 @@ impl Room {
     fn queue(&mut self, guest: Arc<Guest>) {
         let since = guest.since.load(Ordering::Relaxed);
         guest.queued.store(since, Ordering::Relaxed);
-        self.idle(guest.is_admitted.load(Ordering::Relaxed)).insert((since, guest.number), guest);
+        self.idle(guest.is_admitted()).insert((since, guest.number), guest);
     }
 
     fn leave_queue(&mut self, guest: &Guest) -> Option<Arc<Guest>> {
         let turn = (guest.queued.load(Ordering::Relaxed), guest.number);
-        self.idle(guest.is_admitted.load(Ordering::Relaxed)).remove(&turn)
+        self.idle(guest.is_admitted()).remove(&turn)
     }
 
     fn free(&mut self, guest: &Guest) {
         self.taken -= 1;
-        self.strangers -= usize::from(!guest.is_admitted.load(Ordering::Relaxed));
+        self.strangers -= usize::from(!guest.is_admitted());
     }
 
     fn idle(&mut self, is_admitted: bool) -> &mut Idle {
@@ -152,14 +201,33 @@ impl Room {
     }
 }
 
+impl State {
+    fn under_way(self) -> u64 {
+        self.0 % WAITING / ONE
+    }
+
+    /// Something waits for us or the app; what admitted callers send is theirs to time.
+    fn is_busy(self, is_admitted: bool) -> bool {
+        self.under_way() > if is_admitted { 0 } else { self.0 / WAITING }
+    }
+}
+
 impl Guest {
+    fn state(&self) -> State {
+        State(self.state.load(Ordering::Acquire))
+    }
+
+    fn is_admitted(&self) -> bool {
+        self.is_admitted.load(Ordering::Relaxed)
+    }
+
     fn is_busy(&self) -> bool {
-        self.state.load(Ordering::Acquire) >= ONE
+        self.state().is_busy(self.is_admitted())
     }
 
     /// Whether it is busy; if so it queues again by itself.
     fn miss(&self) -> bool {
-        let noted = |state| (state >= ONE).then_some(state | MISSED);
+        let noted = |state| State(state).is_busy(self.is_admitted()).then_some(state | MISSED);
         self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, noted).is_ok()
     }
 }
@@ -168,7 +236,7 @@ impl Seat {
     /// A request has come.
     pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
         self.guest.state.fetch_add(ONE, Ordering::AcqRel);
-        UnderWay(Arc::clone(self))
+        UnderWay { seat: Arc::clone(self), upload: None }
     }
 
     /// Waits until the seat is another's: the connection should take no more requests.
@@ -178,21 +246,27 @@ impl Seat {
         }
     }
 
-    /// Waits until the seat is another's and the connection must end, whatever its caller does. That is never where a
-    /// request was just coming: it ends with that.
+    /// Waits until the seat is another's and the connection must end, whatever its caller does. Where a request was just
+    /// coming it ends with that, and here only if that lets us wait.
     pub(super) async fn over(&self) {
         self.given_away().await;
-        if !self.guest.is_busy() && self.guest.is_admitted.load(Ordering::Relaxed) {
+        if !self.guest.is_busy() && self.guest.is_admitted() {
             sleep(PARTING).await;
         }
         // It may have sent one before it heard that it should leave.
-        if self.guest.is_busy() {
-            std::future::pending().await
+        let mut crossed = false;
+        loop {
+            let is_busy = self.guest.is_busy();
+            crossed |= is_busy;
+            if !is_busy && (!crossed || self.guest.state().under_way() > 0) {
+                return;
+            }
+            self.guest.told.notified().await;
         }
     }
 
     fn admit(&self) {
-        if self.guest.is_admitted.load(Ordering::Relaxed) {
+        if self.guest.is_admitted() {
             return;
         }
         let mut room = lock(&self.crowd.room);
@@ -205,30 +279,67 @@ impl Seat {
             room.queue(guest);
         }
     }
-
-    /// It has become idle, and is in no queue.
-    fn queue_again(&self) {
-        let mut room = lock(&self.crowd.room);
-        // Another end may have been first.
-        if self.guest.state.fetch_and(!MISSED, Ordering::AcqRel) & MISSED != 0 {
-            room.queue(Arc::clone(&self.guest));
-        }
-    }
 }
 
 impl UnderWay {
+    /// The body of this request, whose caller may be a stranger.
+    pub(super) fn take_in(&mut self, body: Incoming) -> Intake {
+        if !self.seat.guest.is_admitted() && !body.is_end_stream() {
+            self.upload = Some(Arc::new(Upload::of(&self.seat)));
+        }
+        Intake::new(body, self.upload.clone().map(|upload| upload as _))
+    }
+
     /// A token of the caller was accepted, or it was given one.
     pub(super) fn admit(&self) {
-        self.0.admit();
+        self.seat.admit();
+    }
+
+    /// The answer has begun.
+    pub(super) fn is_answered(&self) {
+        self.upload.iter().for_each(|upload| upload.is_over());
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let guest = &self.0.guest;
-        guest.since.store(self.0.crowd.now(), Ordering::Relaxed);
-        if guest.state.fetch_sub(ONE, Ordering::AcqRel) == ONE | MISSED {
-            self.0.queue_again();
+        self.is_answered();
+        let Seat { crowd, guest } = &*self.seat;
+        guest.since.store(crowd.now(), Ordering::Relaxed);
+        let before = guest.state.fetch_sub(ONE, Ordering::AcqRel);
+        crowd.look_at(guest, State(before - ONE));
+    }
+}
+
+impl Upload {
+    fn of(seat: &Seat) -> Self {
+        let (crowd, guest) = (Arc::clone(&seat.crowd), Arc::clone(&seat.guest));
+        // That it has come at all counts.
+        Self { crowd, guest, state: AtomicU8::new(0), came: AtomicUsize::new(ADVANCE) }
+    }
+
+    fn is_over(&self) {
+        if self.state.fetch_or(OVER, Ordering::AcqRel) == WAITS {
+            self.guest.state.fetch_sub(WAITING, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Watch for Upload {
+    fn waits(&self, came: usize) {
+        if self.came.fetch_add(came, Ordering::Relaxed) + came >= ADVANCE {
+            self.came.store(0, Ordering::Relaxed);
+            self.guest.since.store(self.crowd.now(), Ordering::Relaxed);
+        }
+        if self.state.fetch_or(WAITS, Ordering::AcqRel) == 0 {
+            let before = self.guest.state.fetch_add(WAITING, Ordering::AcqRel);
+            self.crowd.look_at(&self.guest, State(before + WAITING));
+        }
+    }
+
+    fn goes_on(&self) {
+        if self.state.fetch_and(!WAITS, Ordering::AcqRel) == WAITS {
+            self.guest.state.fetch_sub(WAITING, Ordering::AcqRel);
         }
     }
 }
@@ -268,6 +379,13 @@ mod tests {
         let seat = stranger(crowd).await;
         seat.begin().admit();
         seat
+    }
+
+    /// A request whose body has begun to come.
+    fn uploading(seat: &Arc<Seat>) -> (UnderWay, Arc<Upload>) {
+        let (mut request, upload) = (seat.begin(), Arc::new(Upload::of(seat)));
+        request.upload = Some(Arc::clone(&upload));
+        (request, upload)
     }
 
     /// The places of those who had to go.
@@ -374,5 +492,97 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_secs(9), over).await.is_err());
         drop(request);
         seat.over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_lets_us_wait_for_a_request_is_idle_since_it_last_sent_enough_of_it() {
+        let crowd = Crowd::new(4);
+        let (mut seats, mut requests) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            let seat = stranger(&crowd).await;
+            requests.push(uploading(&seat));
+            requests[seats.len()].1.waits(1);
+            seats.push(seat);
+        }
+        drop(requests.remove(2));
+        // One in steps, one byte by byte.
+        for (nth, came) in [(0, ADVANCE / 2), (0, ADVANCE / 2), (1, 1), (1, 1)] {
+            advance(Duration::from_secs(1)).await;
+            requests[nth].1.goes_on();
+            requests[nth].1.waits(came);
+        }
+        let mut newcomers = Vec::new();
+        for expected in [&[1][..], &[1, 2], &[1, 2, 3], &[0, 1, 2, 3]] {
+            newcomers.push(enter(&crowd).await.expect("a seat"));
+            assert_eq!(gone(&seats), expected);
+        }
+        drop((seats, requests, newcomers));
+        let room = lock(&crowd.room);
+        assert_eq!((room.taken, room.strangers, room.idle_strangers.len()), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_for_us_or_the_app_keeps_its_seat_and_so_do_those_beside_it() {
+        let crowd = Crowd::new(1);
+        let seat = stranger(&crowd).await;
+        let (first, coming) = uploading(&seat);
+        assert!(crowd.enter().is_none(), "it is judged");
+        coming.waits(0);
+        let beside = seat.begin();
+        assert!(crowd.enter().is_none(), "another is under way");
+        drop(beside);
+        coming.goes_on();
+        assert!(crowd.enter().is_none(), "the app takes it");
+        coming.waits(9);
+        first.is_answered();
+        assert!(crowd.enter().is_none(), "it is answered before its end");
+        coming.goes_on();
+        coming.waits(9);
+        assert!(crowd.enter().is_none());
+        let (second, stalled) = uploading(&seat);
+        stalled.waits(0);
+        assert!(crowd.enter().is_none(), "one of two");
+        drop(first);
+        stalled.goes_on();
+        assert!(crowd.enter().is_none(), "more has come");
+        stalled.waits(0);
+        assert!(crowd.enter().is_some());
+        drop(second);
+        stalled.goes_on();
+        assert_eq!(seat.guest.state().0, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_admitted_caller_takes_its_time_for_what_it_sends() {
+        let crowd = Crowd::new(1);
+        let seat = stranger(&crowd).await;
+        let (public, coming) = uploading(&seat);
+        coming.waits(0);
+        // On another stream.
+        seat.begin().admit();
+        assert!(crowd.enter().is_none());
+        coming.goes_on();
+        coming.waits(0);
+        assert!(crowd.enter().is_none());
+        drop(public);
+        assert!(crowd.enter().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_crosses_the_word_to_leave_and_then_lets_us_wait_ends() {
+        let crowd = Crowd::new(1);
+        let seat = stranger(&crowd).await;
+        let (request, coming) = uploading(&seat);
+        coming.waits(0);
+        let _newcomer = stranger(&crowd).await;
+        coming.goes_on();
+        let mut over = std::pin::pin!(seat.over());
+        assert!(over.as_mut().now_or_never().is_none(), "more has just come");
+        let answered = seat.begin();
+        coming.waits(1);
+        assert!(over.as_mut().now_or_never().is_none(), "another is to be answered");
+        drop(answered);
+        assert!(tokio::time::timeout(Duration::from_secs(9), over).await.is_ok());
+        drop(request);
     }
 }

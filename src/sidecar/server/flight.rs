@@ -57,6 +57,8 @@ pub(crate) struct Flight {
     bytes_in: u64,
     bytes_out: u64,
     complete: bool,
+    /// Keeps the connection's seat; none once nothing is under way that keeps it.
+    under_way: Option<UnderWay>,
     /// Only where log or traces are on.
     facts: Option<Box<Facts>>,
 }
@@ -66,9 +68,6 @@ pub(crate) struct Answer {
     body: AnswerBody,
     /// None where a tunnel has it.
     flight: Option<Flight>,
-    is_admitted: bool,
-    /// Keeps the connection's seat.
-    under_way: Option<UnderWay>,
 }
 
 /// Where an answer comes from.
@@ -106,6 +105,7 @@ impl Flight {
         parts: &Parts,
         request_id: &HeaderValue,
         form: Form,
+        under_way: UnderWay,
         from_trusted: impl FnOnce() -> bool,
     ) -> Self {
         observer.metrics.in_flight.inc();
@@ -136,6 +136,7 @@ impl Flight {
             bytes_in: 0,
             bytes_out: 0,
             complete: false,
+            under_way: Some(under_way),
             facts,
         }
     }
@@ -152,8 +153,13 @@ impl Flight {
 
     /// Its token was accepted, whatever else is missing.
     pub(crate) fn identified(&mut self, identity: &Arc<Identity>) {
-        self.is_admitted = true;
+        self.admit();
         self.note(|facts| facts.identity = Some(Arc::clone(identity)));
+    }
+
+    fn admit(&mut self) {
+        self.is_admitted = true;
+        self.under_way.iter().for_each(UnderWay::admit);
     }
 
     /// It is about to be sent to the app, which is told its place in the trace.
@@ -216,7 +222,14 @@ impl Flight {
             self.grpc_status = grpc::status(response.headers());
         }
         // Whoever was given a token is as well known as who shows one.
-        let is_admitted = self.is_admitted || (self.place == Place::Token && response.status().is_success());
+        if self.place == Place::Token && response.status().is_success() {
+            self.admit();
+        }
+        // What we say ourselves to a stranger keeps no seat: it may never be read.
+        if matches!(response.body(), AnswerBody::Own(_)) && !self.is_admitted {
+            self.under_way = None;
+        }
+        self.under_way.iter().for_each(UnderWay::is_answered);
         response.map(|body| {
             let (body, flight) = match body {
                 AnswerBody::Tunnel(tunnel) => {
@@ -225,7 +238,7 @@ impl Flight {
                 }
                 body => (body, Some(self)),
             };
-            Answer { body, flight, is_admitted, under_way: None }
+            Answer { body, flight }
         })
     }
 
@@ -332,17 +345,6 @@ impl Answer {
     /// Whether we say it ourselves.
     pub(super) fn is_own(&self) -> bool {
         matches!(self.body, AnswerBody::Own(_))
-    }
-
-    /// The request is under way until this is dropped. What we say ourselves to a stranger keeps no seat: it may never be
-    /// read.
-    pub(super) fn keeps(&mut self, under_way: UnderWay) {
-        if self.is_admitted {
-            under_way.admit();
-        } else if matches!(self.body, AnswerBody::Own(_)) {
-            return;
-        }
-        self.under_way = Some(under_way);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderValue, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
 use super::Gate;
 use super::flight::{AnswerBody, Flight};
@@ -15,6 +15,7 @@ use super::streams::Held;
 use super::tenure::{Ending, Lapse, lapse};
 use super::tunnel::Tunnel;
 use crate::auth::Grant;
+use crate::intake::Intake;
 use crate::places::Holder;
 use crate::proxy::{self, Download, Opened, Opening, Progress};
 use crate::rejection::Rejection;
@@ -24,7 +25,7 @@ use crate::rescue::{self, Context, Form};
 pub(super) struct Admitted {
     /// With the headers as the app may see them.
     pub(super) parts: Box<Parts>,
-    pub(super) body: Incoming,
+    pub(super) body: Intake,
     /// The wish for a WebSocket.
     pub(super) opening: Option<Opening>,
     /// None where no token is asked for: nothing of it ends then.

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::caller::{caller, is_trusted};
+use super::crowd::UnderWay;
 use super::flight::{Answer, AnswerBody, Flight, Observer};
 use super::forward::Admitted;
 use super::h2_head;
@@ -25,6 +26,7 @@ use crate::auth::{Admission, Authenticator, Presented, strip_subprotocol};
 use crate::broker::Broker;
 use crate::claim_headers::WrittenClaims;
 use crate::cors::{Answers, Preflight};
+use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::metrics::Place;
 use crate::path::CleanPath;
@@ -66,15 +68,21 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// Answers a request, whatever becomes of it.
-    pub(crate) async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Response<Answer> {
+    pub(super) async fn serve(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+        mut under_way: UnderWay,
+    ) -> Response<Answer> {
         let (parts, body) = request.into_parts();
+        let body = under_way.take_in(body);
         // Many steps pass it on.
         let mut parts = Box::new(parts);
         h2_head::adapt(&mut parts);
         let request_id = proxy::request_id(&parts.headers);
         let form = Form::of(&parts.headers);
         let from_trusted = || is_trusted(peer.ip, &self.shared.policy.trusted_proxies);
-        let mut flight = Flight::new(&self.shared.observer, &parts, &request_id, form, from_trusted);
+        let mut flight = Flight::new(&self.shared.observer, &parts, &request_id, form, under_way, from_trusted);
         let is_http2 = parts.version == Version::HTTP_2;
         let cors = &self.shared.policy.cors;
         let script = cors.script(&parts.headers);
@@ -106,7 +114,7 @@ impl Gate {
     async fn pass(
         &self,
         mut parts: Box<Parts>,
-        body: Incoming,
+        body: Intake,
         peer: &Peer,
         request_id: &HeaderValue,
         flight: &mut Flight,
@@ -258,7 +266,7 @@ impl Gate {
         &self,
         broker: &Broker,
         parts: &Parts,
-        body: Incoming,
+        body: Intake,
         peer: &Peer,
         request_id: &HeaderValue,
         flight: &mut Flight,
@@ -293,7 +301,7 @@ fn show(
     Ok(response)
 }
 
-async fn read_form(body: Incoming, within: Duration) -> Result<Bytes, Rejection> {
+async fn read_form(body: Intake, within: Duration) -> Result<Bytes, Rejection> {
     let too_large = || Rejection::new(Reason::BodyTooLarge, "A token request has at most 64 KiB.");
     if body.size_hint().lower() > MAX_TOKEN_BODY as u64 {
         return Err(too_large());
