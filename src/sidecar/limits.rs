@@ -8,7 +8,8 @@ pub struct Limits {
     /// Callers' connections. One takes some 24 KiB when idle and 60 KiB when busy, its way to the app included: 250 MiB for
     /// all; large heads that never end make it half a GiB.
     pub connections: usize,
-    /// Requests at the app, tunnels among them; beyond that waiting only makes it worse.
+    /// Requests at the app, tunnels among them; beyond that waiting only makes it worse. One caller may have three quarters of
+    /// them, a stranger's address half.
     pub upstream_connections: usize,
     /// DPoP proofs that are remembered while they count. One that is used at once counts for a minute and the clock skew,
     /// one that was made ahead for twice that at most: room for some 4,000 requests a second with a minute of skew. 22 MB
@@ -47,7 +48,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4096,
-            upstream_connections: 1024,
+            upstream_connections: 2048,
             dpop_proofs: 1 << 19,
             head: Duration::from_secs(75),
             mounts: Duration::from_secs(10),

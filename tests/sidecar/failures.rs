@@ -170,62 +170,176 @@ async fn more_requests_than_may_wait_for_the_app_are_503() {
     assert_eq!(first.head().await.expect("an answer").status(), 200);
 }
 
-#[tokio::test]
-async fn nobody_takes_all_places_at_the_app() {
-    let (issuer, app) = (FakeIssuer::start().await, ManualUpstream::start().await);
-    let scene = Scene::with(&items(app.port(), &issuer), |options| options.limits.upstream_connections = 8).await;
-    let scene = scene.into_ready().await;
-    let of = |subject| format!("authorization: Bearer {}", issuer.token().claim("sub", json!(subject)).signed());
-    let (greedy, newcomer) = (of("greedy"), of("newcomer"));
-    let mut held = Vec::new();
-    let mut hold = async |path: &str, header: &str| {
-        let mut caller = Raw::connect(scene.address()).await;
+/// The items API with eight places at an app that answers nobody, and who holds one.
+struct Crowded {
+    issuer: FakeIssuer,
+    app: ManualUpstream,
+    scene: Scene,
+    held: Vec<(Raw, Raw)>,
+}
+
+impl Crowded {
+    async fn start() -> Self {
+        let (issuer, app) = (FakeIssuer::start().await, ManualUpstream::start().await);
+        let mut config = items(app.port(), &issuer);
+        config["trustedProxies"] = json!(["127.0.0.0/8"]);
+        let scene = Scene::with(&config, |options| options.limits.upstream_connections = 8).await;
+        Self { issuer, app, scene: scene.into_ready().await, held: Vec::new() }
+    }
+
+    /// A new token of this subject.
+    fn token(&self, subject: &str) -> String {
+        let id = format!("AT.{}", self.held.len());
+        let token = self.issuer.token().claim("sub", json!(subject)).claim("jti", json!(id)).signed();
+        format!("authorization: Bearer {token}")
+    }
+
+    /// Takes a place; `Err` is what a refusal says.
+    async fn take(&mut self, path: &str, header: &str) -> Result<(), String> {
+        let mut caller = Raw::connect(self.scene.address()).await;
         caller.send(request("GET", path, &[header], "")).await;
-        let mut upstream = app.accept().await;
-        upstream.head().await.expect("a request");
-        held.push((caller, upstream));
-    };
-    // Each takes what it gets; a second token of the same subject gets it nothing.
-    for _ in 0..6 {
-        hold("/docs", "accept: */*").await;
+        let at_app = async {
+            let mut upstream = self.app.accept().await;
+            upstream.head().await.expect("a request");
+            upstream
+        };
+        tokio::select! {
+            upstream = at_app => self.held.push((caller, upstream)),
+            head = caller.head() => {
+                let head = head.expect("an answer");
+                let body = caller.body(&head, "GET").await;
+                assert_eq!((head.status(), reason(&body).as_str()), (503, "overloaded"), "{path}");
+                assert_eq!(head.header("retry-after"), Some("1"));
+                let problem: Value = serde_json::from_slice(&body.bytes).expect("a problem");
+                return Err(problem["detail"].as_str().expect("a sentence").to_owned());
+            }
+        }
+        Ok(())
     }
-    hold("/items", &greedy).await;
-    let again = of("greedy");
-    for (path, header, detail) in [
-        ("/docs", "accept: */*", "Too many requests without a token are waiting for the API."),
-        ("/docs", &again, "Too many requests without a token are waiting for the API."),
-    ] {
-        let (head, body) = scene.get(path, &[header]).await;
-        assert_eq!((head.status(), reason(&body).as_str()), (503, "overloaded"), "{path}");
-        let problem: Value = serde_json::from_slice(&body.bytes).expect("a problem");
-        assert_eq!(problem["detail"], detail);
-        assert_eq!(head.header("retry-after"), Some("1"));
+
+    /// How many places a caller gets, and what it is told then.
+    async fn take_all(&mut self, path: &str, header: impl Fn(&Self) -> String) -> (usize, String) {
+        for number in 0.. {
+            let header = header(self);
+            if let Err(detail) = self.take(path, &header).await {
+                return (number, detail);
+            }
+        }
+        unreachable!("there is an end")
     }
-    hold("/items", &newcomer).await;
-    assert_eq!(held.len(), 8);
-    scene.await_metric("tollgate_upstream_in_flight 8").await;
-    drop(held);
-    scene.await_metric("tollgate_upstream_in_flight 0").await;
+
+    /// Some other caller gets a place. Two that are told apart by a hash may fall together, not three times.
+    async fn take_another(&mut self, path: &str, headers: [String; 3]) {
+        for header in headers {
+            if self.take(path, &header).await.is_ok() {
+                return;
+            }
+        }
+        panic!("there is no place for another");
+    }
+}
+
+const OF_THIS_CALLER: &str = "Too many requests of this caller are waiting for the API.";
+
+#[tokio::test]
+async fn no_caller_takes_all_places_at_the_app() {
+    let mut crowded = Crowded::start().await;
+    let stranger = |_: &Crowded| "x-forwarded-for: 198.51.100.1".to_owned();
+    assert_eq!(crowded.take_all("/docs", stranger).await, (4, OF_THIS_CALLER.to_owned()));
+    // Many tokens of a subject get it no more.
+    assert_eq!(crowded.take_all("/items", |all| all.token("greedy")).await, (3, OF_THIS_CALLER.to_owned()));
+    let others = ["other", "another", "third"].map(|subject| crowded.token(subject));
+    crowded.take_another("/items", others).await;
+    let full = "Too many requests are waiting for the API.";
+    for (path, header) in [("/docs", stranger(&crowded)), ("/items", crowded.token("greedy"))] {
+        assert_eq!(crowded.take(path, &header).await, Err(full.to_owned()));
+    }
+    crowded.scene.await_metric("tollgate_upstream_in_flight 8").await;
+    crowded.held.clear();
+    crowded.scene.await_metric("tollgate_upstream_in_flight 0").await;
+    assert_eq!(crowded.take_all("/items", |all| all.token("greedy")).await, (6, OF_THIS_CALLER.to_owned()));
 }
 
 #[tokio::test]
-async fn a_caller_with_many_tokens_is_one_caller() {
-    let (issuer, app) = (FakeIssuer::start().await, ManualUpstream::start().await);
-    let scene = Scene::with(&items(app.port(), &issuer), |options| options.limits.upstream_connections = 8).await;
-    let scene = scene.into_ready().await;
-    let mut held = Vec::new();
-    let token = |number: usize| issuer.token().claim("jti", json!(format!("AT.{number}"))).signed();
-    for number in 0..6 {
-        let mut caller = Raw::connect(scene.address()).await;
-        caller.send(request("GET", "/items", &[&format!("authorization: Bearer {}", token(number))], "")).await;
-        let mut upstream = app.accept().await;
-        upstream.head().await.expect("a request");
-        held.push((caller, upstream));
+async fn one_stranger_leaves_room_for_others_and_all_of_them_leave_some_for_who_has_a_token() {
+    let mut crowded = Crowded::start().await;
+    let from = |address: u8| format!("x-forwarded-for: 198.51.100.{address}");
+    assert_eq!(crowded.take_all("/docs", |_| from(1)).await.0, 4);
+    crowded.take_another("/docs", [2, 3, 4].map(from)).await;
+    for address in 5..40 {
+        let _ = crowded.take("/docs", &from(address)).await;
     }
-    let (head, body) = scene.get("/items", &[&format!("authorization: Bearer {}", token(6))]).await;
-    assert_eq!((head.status(), reason(&body).as_str()), (503, "overloaded"));
-    let problem: Value = serde_json::from_slice(&body.bytes).expect("a problem");
-    assert_eq!(problem["detail"], "Too many requests of this caller are waiting for the API.");
+    let (_, detail) = crowded.take_all("/docs", |_| from(40)).await;
+    assert_eq!(detail, "Too many requests without a token are waiting for the API.");
+    assert_eq!(crowded.held.len(), 6);
+    let token = crowded.token("somebody");
+    crowded.take("/items", &token).await.expect("a place");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_late_was_in_use() {
+    let app = ManualUpstream::start().await;
+    let scene = Scene::with(&public(app.port()), |options| options.workers = 1.try_into().ok()).await;
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send(request("GET", "/", &[], "")).await;
+    let mut upstream = app.accept().await;
+    upstream.head().await.expect("a request");
+    upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(caller.head().await.expect("an answer").status(), 200);
+    caller.send(request("GET", "/", &[], "")).await;
+    upstream.head().await.expect("the second request, on the kept connection");
+    let began = std::time::Instant::now();
+    eventually("the app is at it for a while", PATIENCE, || async {
+        if began.elapsed() > Duration::from_millis(1_100) { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    drop(upstream);
+    let head = caller.head().await.expect("an answer");
+    assert_eq!((head.status(), reason(&caller.body(&head, "GET").await).as_str()), (502, "upstream_unreachable"));
+    assert!(scene.metrics().await.contains("tollgate_upstream_retries_total 0"));
+}
+
+/// Begins an upload, and has the app answer before its end.
+async fn answered_early(scene: &Scene, app: &ManualUpstream, answer: &str) -> (Raw, Raw) {
+    let mut caller = Raw::connect(scene.address()).await;
+    caller.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n").await;
+    let mut upstream = app.accept().await;
+    upstream.head().await.expect("a request");
+    upstream.send(answer).await;
+    let head = caller.head().await.expect("an answer");
+    assert_eq!(head.status(), 200);
+    caller.body(&head, "POST").await;
+    (caller, upstream)
+}
+
+#[tokio::test]
+async fn an_upload_that_goes_on_after_its_answer_keeps_its_place_and_is_ended() {
+    let app = ManualUpstream::start().await;
+    let scene = Scene::start(&public(app.port())).await;
+    for answer in ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"] {
+        let (mut caller, mut upstream) = answered_early(&scene, &app, answer).await;
+        scene.await_metric("tollgate_upstream_in_flight 1").await;
+        assert!(!upstream.rest().await.ends_with(b"0\r\n\r\n"), "what came is taken for all there is");
+        scene.await_metric("tollgate_upstream_in_flight 0").await;
+        assert!(caller.is_closed().await);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_ends_after_its_answer_costs_no_connection() {
+    let app = ManualUpstream::start().await;
+    let scene = Scene::with(&public(app.port()), |options| options.workers = 1.try_into().ok()).await;
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    let (mut caller, mut upstream) = answered_early(&scene, &app, answer).await;
+    caller.send("0\r\n\r\n").await;
+    assert_eq!(upstream.exactly(12).await, b"2\r\nab\r\n0\r\n\r\n");
+    scene.await_metric("tollgate_upstream_in_flight 0").await;
+    for way in [&mut caller, &mut Raw::connect(scene.address()).await] {
+        way.send(request("GET", "/", &[], "")).await;
+        upstream.head().await.expect("a request on the kept connection");
+        upstream.send(answer).await;
+        assert_eq!(way.head().await.expect("an answer").status(), 200);
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use tests::app::{AnyBody, App, Protocol};
 use tests::issuer::FakeIssuer;
 use tests::mint::{epoch_seconds, other_key};
 use tests::raw::Raw;
+use tests::upstream::ManualUpstream;
 use tests::wait::eventually;
 use tests::websocket::{by_connect, by_upgrade, echo};
 use tokio_tungstenite::tungstenite::Message;
@@ -172,13 +173,22 @@ async fn records_without_an_end_break_off_when_the_token_expires() {
     }
 }
 
-/// Begins an upload of no length with a token for so many seconds.
-async fn upload(scene: &Scene, issuer: &FakeIssuer, path: &str, seconds: u64) -> (Raw, String) {
+const CHUNKED: (&str, &str) = ("transfer-encoding: chunked", "2\r\nab\r\n");
+const SIZED: (&str, &str) = ("content-length: 9007199254740991", "ab");
+
+/// Begins an upload with a token for so many seconds.
+async fn upload(
+    scene: &Scene,
+    issuer: &FakeIssuer,
+    path: &str,
+    seconds: u64,
+    (length, begin): (&str, &str),
+) -> (Raw, String) {
     let expires = json!(epoch_seconds() + seconds);
     let token = issuer.token().claim("scp", json!(["items:write"])).claim("exp", expires).signed();
     let mut caller = Raw::connect(scene.address()).await;
-    let headers = format!("authorization: Bearer {token}\r\ntransfer-encoding: chunked");
-    caller.send(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n\r\n2\r\nab\r\n")).await;
+    let headers = format!("authorization: Bearer {token}\r\n{length}");
+    caller.send(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n\r\n{begin}")).await;
     (caller, token)
 }
 
@@ -186,15 +196,45 @@ async fn upload(scene: &Scene, issuer: &FakeIssuer, path: &str, seconds: u64) ->
 async fn an_upload_without_a_length_ends_with_its_token() {
     let (issuer, app) = (FakeIssuer::start().await, talkative().await);
     let scene = scene(&items(app.port(), &issuer)).await;
-    let (mut caller, token) = upload(&scene, &issuer, "/items/silent", 3).await;
+    let (mut caller, token) = upload(&scene, &issuer, "/items/silent", 3, CHUNKED).await;
     let head = caller.head().await.expect("an answer");
     assert_eq!((head.status(), reason(&caller.body(&head, "POST").await).as_str()), (401, "expired"));
     assert!((issuer_expiry(&token)..issuer_expiry(&token) + 15).contains(&epoch_seconds()));
     // The answer has begun while the upload goes on.
-    let (mut caller, token) = upload(&scene, &issuer, "/items/endless", 3).await;
-    assert_eq!(caller.head().await.expect("an answer").status(), 200);
-    assert!(!caller.rest().await.ends_with(b"\r\n0\r\n\r\n"), "an end in order");
-    assert!((issuer_expiry(&token)..issuer_expiry(&token) + 15).contains(&epoch_seconds()));
+    for length in [CHUNKED, SIZED] {
+        let (mut caller, token) = upload(&scene, &issuer, "/items/endless", 3, length).await;
+        assert_eq!(caller.head().await.expect("an answer").status(), 200);
+        assert!(!caller.rest().await.ends_with(b"\r\n0\r\n\r\n"), "an end in order");
+        assert!((issuer_expiry(&token)..issuer_expiry(&token) + 15).contains(&epoch_seconds()));
+    }
+}
+
+#[tokio::test]
+async fn what_the_app_has_in_full_is_answered_however_long_that_takes() {
+    let (issuer, app) = (FakeIssuer::start().await, ManualUpstream::start().await);
+    let scene = scene(&items(app.port(), &issuer)).await;
+    let begun = async |goes_on: bool| {
+        let (mut caller, token) = upload(&scene, &issuer, "/items/x", 2, CHUNKED).await;
+        caller.send("0\r\n\r\n").await;
+        let mut upstream = app.accept().await;
+        upstream.head().await.expect("a request");
+        upstream.exactly(12).await;
+        eventually("the token's end is past", PATIENCE, || async {
+            if epoch_seconds() > issuer_expiry(&token) + 1 { Ok(()) } else { Err("not yet") }
+        })
+        .await;
+        let kind = if goes_on { "content-type: text/event-stream\r\n" } else { "" };
+        upstream.send(format!("HTTP/1.1 200 OK\r\n{kind}transfer-encoding: chunked\r\n\r\n2\r\nok\r\n")).await;
+        assert_eq!(caller.head().await.expect("an answer").status(), 200);
+        (caller, upstream)
+    };
+    let (mut caller, mut upstream) = begun(false).await;
+    upstream.send("0\r\n\r\n").await;
+    assert_eq!(caller.chunk().await.bytes, b"ok");
+    assert!(caller.chunk().await.bytes.is_empty());
+    // What begins to go on then ends at once.
+    let (mut caller, _upstream) = begun(true).await;
+    while !caller.chunk().await.bytes.is_empty() {}
 }
 
 #[tokio::test]
@@ -203,7 +243,7 @@ async fn a_download_finishes_however_its_request_was_sent() {
     let scene = scene(&items(app.port(), &issuer)).await;
     // The app answers after the request's end, or before it.
     for path in ["/items/download", "/items/early"] {
-        let (mut caller, token) = upload(&scene, &issuer, path, 2).await;
+        let (mut caller, token) = upload(&scene, &issuer, path, 2, CHUNKED).await;
         let early = if path == "/items/early" { caller.head().await } else { None };
         caller.send("0\r\n\r\n").await;
         let head = match early {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::{BodyExt, StreamBody};
@@ -125,6 +126,67 @@ async fn many_requests_share_a_connection_of_http2_and_more_are_opened_where_it_
         assert!(app.connections() <= expected, "{} connections for {streams} streams", app.connections());
         assert!(streams == 100 || app.connections() > 1, "{} connections", app.connections());
     }
+}
+
+#[tokio::test]
+async fn requests_and_websockets_at_an_app_of_either_protocol_take_places_until_they_end() {
+    for (protocol, name) in [(Protocol::Http1, "Http1"), (Protocol::Http2, "H2c")] {
+        let app = App::start(protocol, None, |request| async move {
+            if request.uri().path() == "/endless" {
+                let frames = futures::stream::iter([Ok(Frame::data("x".into()))]).chain(futures::stream::pending());
+                return Response::new(StreamBody::new(frames).boxed_unsync());
+            }
+            tests::websocket::echo(request).await
+        })
+        .await;
+        let mut config = public(app.port());
+        config["upstream"]["protocol"] = json!(name);
+        let scene = Scene::with(&config, |options| options.limits.upstream_connections = 16).await;
+        let mut answer = Raw::connect(scene.address()).await;
+        answer.send(request("GET", "/endless", &[], "")).await;
+        assert_eq!(answer.head().await.expect("an answer").status(), 200);
+        answer.chunk().await;
+        let by_upgrade = tests::websocket::by_upgrade(scene.address(), "/", &[]).await.expect("a WebSocket");
+        let by_connect = tests::websocket::by_connect(scene.address(), "/", &[]).await.expect("a WebSocket");
+        scene.await_metric("tollgate_upstream_in_flight 3").await;
+        drop(by_upgrade);
+        scene.await_metric("tollgate_upstream_in_flight 2").await;
+        drop((by_connect, answer));
+        scene.await_metric("tollgate_upstream_in_flight 0").await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_to_an_app_of_http2_that_goes_on_after_its_answer_keeps_its_place_and_is_ended() {
+    let read = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&read);
+    let app = App::start(Protocol::Http2, None, move |mut request| {
+        let counted = Arc::clone(&counted);
+        async move {
+            tokio::spawn(async move {
+                while request.body_mut().frame().await.is_some_and(|frame| frame.is_ok()) {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                }
+                counted.store(usize::MAX, Ordering::SeqCst);
+            });
+            Response::new(body(""))
+        }
+    })
+    .await;
+    let scene = Scene::start(&over_http2(app.port())).await;
+    let mut client = http2::Client::connect(scene.address()).await;
+    let request = http::Request::post("http://api.test/").body(()).expect("a request");
+    let (answer, mut upload) = client.send(request, false).await;
+    upload.send_data("x".into(), false).expect("room");
+    assert_eq!(answer.await.expect("an answer").status(), 200);
+    scene.await_metric("tollgate_upstream_in_flight 1").await;
+    eventually("the app is told that there is no more", PATIENCE, || async {
+        let read = read.load(Ordering::SeqCst);
+        if read == usize::MAX { Ok(()) } else { Err(read) }
+    })
+    .await;
+    scene.await_metric("tollgate_upstream_in_flight 0").await;
+    assert_eq!(scene.get("/", &[]).await.0.status(), 200);
 }
 
 #[tokio::test]
@@ -432,7 +494,7 @@ async fn a_body_that_stands_still_ends() {
     let app = App::start(Protocol::Http1, None, |_| async {
         let first = futures::stream::iter([Ok(Frame::data("first".into()))]);
         let never = futures::stream::pending();
-        let body = StreamBody::new(futures::StreamExt::chain(first, never));
+        let body = StreamBody::new(first.chain(never));
         Response::new(body.boxed_unsync())
     })
     .await;

@@ -10,7 +10,7 @@ use tollgate_contract::TokenProfile;
 
 use super::credentials::LONGEST_TOKEN;
 use crate::claim_headers::{ClaimHeaders, WrittenClaims};
-use crate::identity::{Binding, Identity, IdentityHeaders, Scopes, Thumbprint};
+use crate::identity::{Binding, Identity, IdentityHeaders, Scopes, Thumbprint, Whose};
 use crate::jose::Object;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
@@ -295,12 +295,13 @@ impl Facts {
         }
         // A client that speaks for itself is its own subject: one value serves for both.
         let same = subject == client_id;
+        let whose = Whose::of(issuer, subject.as_deref().or(client_id.as_deref()));
         let subject = subject.as_deref().map(header).transpose()?;
         let client_id = if same { subject.clone() } else { client_id.as_deref().map(header).transpose()? };
         let scopes = if words.is_empty() { None } else { Some(header(&words.join(" "))?) };
         let headers = IdentityHeaders { subject, client_id, scopes, issuer: issuer_header.clone(), claims: written };
         let issuer = Arc::clone(issuer);
-        Ok(Identity { issuer, expires_at, accepted_until, bound_to, claims, headers, unasked: false })
+        Ok(Identity { issuer, expires_at, accepted_until, bound_to, claims, headers, whose, unasked: false })
     }
 }
 

@@ -2,6 +2,7 @@
 //! memory stays constant. It counts bytes, cleans trailers and notes progress; of the request it decides
 //! only when it is too long.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,11 +13,15 @@ use bytes::Bytes;
 use futures::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::headers::{self, HeaderRules};
 use super::pool::Lease;
 use crate::intake::Intake;
+
+/// For the rest of a request whose answer is complete, such as a refusal that came early. Until then it counts as one at
+/// the app; then it is ended.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// A request's body towards the app.
 #[derive(Debug)]
@@ -64,10 +69,14 @@ pub(crate) struct Progress {
     waits_for_caller: AtomicBool,
     over: AtomicBool,
     too_long: AtomicBool,
+    /// Whoever passed it on has let go of it.
+    gone: AtomicBool,
     /// Nobody reads the answer any more.
     pointless: AtomicBool,
     /// Of whoever waits for more from the caller.
     waker: AtomicWaker,
+    /// Of whoever waits for the end.
+    end_waker: AtomicWaker,
     bytes: AtomicU64,
 }
 
@@ -129,8 +138,10 @@ impl Progress {
             waits_for_caller: AtomicBool::new(false),
             over: AtomicBool::new(false),
             too_long: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             pointless: AtomicBool::new(false),
             waker: AtomicWaker::new(),
+            end_waker: AtomicWaker::new(),
             bytes: AtomicU64::new(0),
         }
     }
@@ -148,6 +159,20 @@ impl Progress {
     /// Everything has come.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
+    }
+
+    /// The app gets no more of it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.is_over() || self.gone.load(Ordering::Acquire)
+    }
+
+    /// Waits until the app gets no more of it; one may wait at a time.
+    async fn ended(&self) {
+        poll_fn(|cx| {
+            self.end_waker.register(cx.waker());
+            if self.has_ended() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// More came than the policy allows.
@@ -198,6 +223,7 @@ impl Body for Upload {
         }
         if frame.is_none() || body.is_end_stream() {
             progress.over.store(true, Ordering::Relaxed);
+            progress.end_waker.wake();
         }
         let cleaned = |frame| clean_trailers(frame, Some(&rules.headers));
         Poll::Ready(frame.map(|frame| frame.map(cleaned).map_err(UploadError::Caller)))
@@ -215,6 +241,13 @@ impl Body for Upload {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streaming(streaming) => streaming.body.size_hint(),
         }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.progress.gone.store(true, Ordering::Release);
+        self.progress.end_waker.wake();
     }
 }
 
@@ -246,10 +279,21 @@ impl Download {
         Self { body, lease, idle: Idle { patience, upload, clock: None, is_running: false } }
     }
 
+    /// The answer has arrived in full.
     fn release(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.release();
+        let Some(lease) = self.lease.take() else { return };
+        match self.idle.upload.take().filter(|upload| !upload.has_ended()) {
+            None => lease.release(),
+            Some(upload) => drop(tokio::spawn(settle(upload, lease))),
         }
+    }
+}
+
+/// Waits for the rest of a request that has its answer.
+async fn settle(upload: Arc<Progress>, lease: Lease) {
+    match timeout(SETTLE, upload.ended()).await {
+        Ok(()) => lease.release(),
+        Err(_) => upload.end(),
     }
 }
 

@@ -41,7 +41,6 @@ pub(crate) use request::Outgoing;
 pub(crate) use websocket::{Opening, refused as upgrade_refused};
 
 use crate::alarm::Alarm;
-use crate::identity::Identity;
 use crate::intake::Intake;
 use crate::metrics::ProxyMetrics;
 use crate::places::{Holder, NoPlace, Places};
@@ -144,11 +143,6 @@ impl Proxy {
         self.pool.housekeeping()
     }
 
-    /// Whom a request counts for at the app.
-    pub(crate) fn holder(&self, identity: Option<&Identity>) -> Holder {
-        self.places.holder(identity)
-    }
-
     /// Makes a request ready for what the app speaks. `parts` has the headers as the app may see them.
     pub(crate) fn outgoing(&self, parts: Box<Parts>, body: Intake, is_grpc: bool) -> Outgoing {
         self.tongue.outgoing(parts, body, &self.uploads, is_grpc)
@@ -183,7 +177,7 @@ impl Proxy {
     async fn exchange(&self, outgoing: Outgoing, holder: Holder) -> Result<Exchange, Rejection> {
         let Outgoing { parts, body, progress, is_grpc } = outgoing;
         let upload = progress.as_deref();
-        let place = self.places.enter(holder).map_err(|why| crowded(why, holder))?;
+        let place = self.places.enter(holder).map_err(crowded)?;
         let mut connection = self.pool.checkout(place).await.map_err(|error| refused(&error))?;
         if let (&Method::CONNECT, Sender::Http2(line)) = (&parts.method, &connection.sender)
             && !line.takes_extended_connect()
@@ -258,7 +252,8 @@ impl Proxy {
 
     fn answered(&self, exchange: Exchange) -> Response<Download> {
         let Exchange { response, connection, upload } = exchange;
-        let lease = self.pool.hold(connection, response.body().is_end_stream());
+        let is_over = response.body().is_end_stream() && upload.as_ref().is_none_or(|upload| upload.has_ended());
+        let lease = self.pool.hold(connection, is_over);
         response.map(|body| Download::new(body, lease, self.patience.idle, upload))
     }
 }
@@ -303,11 +298,11 @@ fn hung_up() -> Rejection {
     Rejection::new(Reason::UpstreamUnreachable, "The API closed the connection without an answer.")
 }
 
-fn crowded(why: NoPlace, holder: Holder) -> Rejection {
-    let detail = match (why, holder) {
-        (NoPlace::Full, _) => "Too many requests are waiting for the API.",
-        (NoPlace::Unfair, Holder::Subject(_)) => "Too many requests of this caller are waiting for the API.",
-        (NoPlace::Unfair, Holder::WithoutToken) => "Too many requests without a token are waiting for the API.",
+fn crowded(why: NoPlace) -> Rejection {
+    let detail = match why {
+        NoPlace::Full => "Too many requests are waiting for the API.",
+        NoPlace::Caller => "Too many requests of this caller are waiting for the API.",
+        NoPlace::Strangers => "Too many requests without a token are waiting for the API.",
     };
     Rejection::new(Reason::Overloaded, detail).retry_after(Duration::from_secs(1))
 }

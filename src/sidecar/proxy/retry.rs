@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use http::Method;
 
-/// A connection that the app closed while it was idle says so at once; one that breaks later was in use.
+/// The end of a connection that the app closed while it was idle is on its way when a request is sent on it, and arrives
+/// within a round trip. What ends later was in use, or its app was busy: it may have acted.
 const STALE: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
@@ -20,9 +21,9 @@ pub(super) enum Failure {
     GoneAway,
     /// The app did not process it: REFUSED_STREAM (RFC 9113 section 8.7).
     Refused,
-    /// The connection ended without an answer.
+    /// The connection ended before the head of the answer did.
     HungUp,
-    /// Whatever else: the app has said something, and it was no answer, or the request itself broke off.
+    /// Whatever else: what the app said is no answer, it ended the request alone, or the request itself broke off.
     Other,
 }
 
@@ -97,7 +98,8 @@ mod tests {
     #[test]
     fn only_what_the_app_has_not_acted_on_is_sent_again() {
         use Again::{Anywhere, Elsewhere};
-        let soon = Duration::from_millis(999);
+        assert!(STALE <= Duration::from_secs(1), "longer than any round trip to a neighbour");
+        let soon = STALE - Duration::from_millis(1);
         for (failure, is_reused, is_safe, took, expected) in [
             (Failure::Unsent, true, false, soon, Some(Elsewhere)),
             (Failure::Unsent, true, true, STALE, Some(Elsewhere)),

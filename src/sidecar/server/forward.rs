@@ -1,6 +1,8 @@
 //! The last step of a request: to the app, and what kind of an exchange its answer begins. A plain one ends by itself; a
 //! stream, in either direction, ends when its right ends; a WebSocket becomes a tunnel.
 
+use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -52,20 +54,32 @@ impl Gate {
         flight.upload = outgoing.progress();
         // The app of a gRPC stream may be silent for as long as it likes, also before the head of its answer; an upload
         // that names no length may go on for as long.
-        let (answer, right) = if form == Form::Grpc || outgoing.is_open_ended() {
+        let is_watched = form == Form::Grpc || (grant.is_some() && outgoing.is_open_ended());
+        let mut sending = pin!(self.proxy.send(outgoing, holder));
+        let (answer, right) = if is_watched {
             let mut lapse = lapse(&self.shared, grant);
-            let answer = tokio::select! {
+            let ending = tokio::select! {
                 biased;
                 // First: what has no time left is not sent.
-                ending = lapse.as_mut() => Err(match ending {
-                    Ending::For(reason) => Rejection::new(reason, "The token's time ended before the answer."),
-                    Ending::Drain => rescue::stops(),
-                }),
-                answer = self.proxy.send(outgoing, holder) => answer,
+                ending = lapse.as_mut() => Err(ending),
+                answer = sending.as_mut() => Ok(answer),
             };
-            (answer, Right::Watched(lapse))
+            match ending {
+                Ok(answer) => (answer, Right::Watched(lapse)),
+                // The app has the whole of it and may have acted: what it says of that is worth hearing.
+                Err(ending)
+                    if form == Form::Problem && flight.upload.as_ref().is_none_or(|upload| upload.is_over()) =>
+                {
+                    (sending.await, Right::Watched(Box::pin(ready(ending))))
+                }
+                Err(Ending::For(reason)) => {
+                    let rejection = Rejection::new(reason, "The token's time ended before the answer.");
+                    return Err(plain(rejection));
+                }
+                Err(Ending::Drain) => return Err(plain(rescue::stops())),
+            }
         } else {
-            (self.proxy.send(outgoing, holder).await, Right::Unwatched(grant))
+            (sending.await, Right::Unwatched(grant))
         };
         flight.called();
         let mut response = answer.map_err(plain)?;
@@ -88,7 +102,11 @@ impl Gate {
         let upload = upload.filter(|upload| !upload.is_over());
         let lapse = match right {
             Right::Watched(lapse) => (kind.goes_on() || form == Form::Grpc || upload.is_some()).then_some(lapse),
-            Right::Unwatched(grant) => kind.goes_on().then(|| lapse(&self.shared, grant)),
+            Right::Unwatched(grant) => {
+                // With a length it would end by itself; not so what answers it meanwhile.
+                let both_go_on = upload.is_some() && is_open_ended && grant.is_some();
+                (kind.goes_on() || both_go_on).then(|| lapse(&self.shared, grant))
+            }
         };
         response.map(|body| {
             if body.is_end_stream() || (lapse.is_none() && form == Form::Problem) {

@@ -30,6 +30,7 @@ use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::metrics::Place;
 use crate::path::CleanPath;
+use crate::places::Holder;
 use crate::policy::Policy;
 use crate::protected_resource::ProtectedResource;
 use crate::proxy::{self, HeaderRules, Opening, Peer, Proxy, Told};
@@ -162,6 +163,10 @@ impl Gate {
         if may_be_subprotocol {
             strip_subprotocol(&mut parts.headers);
         }
+        let holder = match &identity {
+            Some(identity) => Holder::Subject(identity.whose),
+            None => Holder::Stranger(self.caller(&parts, peer)),
+        };
         let told = Told { host, peer, request_id, identity: identity.as_ref().map(|identity| &identity.headers) };
         proxy::for_app(&mut parts.headers, told, &self.shared.headers, &routes.headers_read(&verdict));
         if let Some(identity) = &identity {
@@ -169,7 +174,6 @@ impl Gate {
             routes.authorize(&verdict, identity, asked).map_err(|unauthorized| self.refuse(unauthorized, &parts))?;
         }
         self.shared.headers.strip_credentials(&mut parts.headers);
-        let holder = self.proxy.holder(identity.as_deref());
         let admitted = Admitted { parts, body, opening, grant, holder };
         let mut response = self.forward(admitted, request_id, flight).await?;
         if let Some(nonce) = dpop_nonce {

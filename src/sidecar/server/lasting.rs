@@ -26,13 +26,17 @@ const FRAMED: [(&str, &[u8]); 5] = [
     ("multipart/x-mixed-replace", b"; "),
 ];
 /// JSON texts in a row (RFC 7464 and what is common beside it), and gRPC where the caller did not ask for it.
-const RECORDS: [(&str, &[u8]); 7] = [
+const RECORDS: [(&str, &[u8]); 11] = [
     ("application/x-ndjson", b"; "),
     ("application/ndjson", b"; "),
+    ("text/x-ndjson", b"; "),
     ("application/jsonl", b"; "),
+    ("application/x-jsonl", b"; "),
+    ("application/jsonlines", b"; "),
     ("application/x-jsonlines", b"; "),
     ("application/json-seq", b"; "),
     ("application/stream+json", b"; "),
+    ("application/json;stream=watch", b"; "),
     ("application/grpc", b"+; "),
 ];
 
@@ -192,13 +196,18 @@ mod tests {
             ("application/jsonl", Records),
             ("application/x-jsonlines", Records),
             ("application/json-seq", Records),
+            ("application/json;stream=watch", Records),
+            ("text/x-ndjson", Records),
+            ("application/x-jsonl", Records),
             ("application/stream+json", Records),
             ("application/grpc", Records),
             ("application/grpc+proto", Records),
             ("application/grpc-webs", Plain),
             ("application/connect", Plain),
             ("application/json", Plain),
-            ("application/jsonlines", Plain),
+            ("application/jsonlines", Records),
+            ("application/json;stream=watched", Plain),
+            ("application/json; charset=utf-8", Plain),
             ("multipart/mixed", Plain),
             ("text/event-streams", Plain),
             ("text/event", Plain),
