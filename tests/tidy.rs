@@ -177,14 +177,36 @@ fn nothing_is_silenced_or_unfinished() {
 }
 
 #[test]
-fn the_sidecars_metrics_are_those_that_the_docs_name() {
+fn the_metrics_are_those_that_the_docs_name() {
+    // (files, what their registry puts before each name, the page with their table)
+    let programs = [
+        ("src/sidecar/", "tollgate_", "docs/observability.md"),
+        ("src/operator/", "tollgate_operator_", "docs/operations.md"),
+    ];
+    let mut findings = Vec::new();
+    for (folder, prefix, page) in programs {
+        let (registered, documented) = (registered_metrics(folder), documented_metrics(prefix, page));
+        assert!(registered.len() > 5, "{folder}: {registered:?}");
+        findings.extend(registered.difference(&documented).map(|name| format!("{folder}: {name} is not in {page}")));
+        findings.extend(documented.difference(&registered).map(|name| format!("{page}: {name} is not in {folder}")));
+    }
+    complain("metrics in the code alone or in the docs alone", &findings);
+}
+
+fn registered_metrics(folder: &str) -> BTreeSet<String> {
     let mut registered = BTreeSet::new();
-    let sidecar = tracked(".rs").into_iter().filter(|(path, _)| path.starts_with("src/sidecar/"));
-    for (_, text) in sidecar.filter(|(_, text)| text.contains("prometheus_client")) {
+    let files = tracked(".rs").into_iter().filter(|(path, _)| path.starts_with(folder));
+    for (_, text) in files.filter(|(_, text)| text.contains("prometheus_client")) {
         let code: String = code_lines(&text).map(|(_, line)| line.trim().to_owned() + " ").collect();
         // A name stands before its help, which begins with a capital, a digit or a variable.
-        for call in ["registry.register( \"", "registry.register(\"", "encoder.encode_descriptor(\"", "[ (\"", "), (\""]
-        {
+        for call in [
+            "registry.register( \"",
+            "registry.register(\"",
+            "registry.register_with_unit( \"",
+            "encoder.encode_descriptor(\"",
+            "[ (\"",
+            "), (\"",
+        ] {
             for rest in code.split(call).skip(1) {
                 let Some((name, rest)) = rest.split_once('"') else { continue };
                 let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
@@ -196,17 +218,20 @@ fn the_sidecars_metrics_are_those_that_the_docs_name() {
             }
         }
     }
-    let docs = fs::read_to_string(root().join("docs/observability.md")).expect("docs/observability.md");
+    registered
+}
+
+/// The names of a page's table as they are registered: without what the program's registry and the format add.
+fn documented_metrics(prefix: &str, page: &str) -> BTreeSet<String> {
+    let docs = fs::read_to_string(root().join(page)).expect("the page is there");
     let rows = docs.lines().filter(|line| line.starts_with("| `tollgate_"));
-    let documented: BTreeSet<String> = rows
-        .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2))
-        .map(|name| name.split('{').next().unwrap_or_default().trim_start_matches("tollgate_"))
-        .map(|name| name.trim_end_matches("_total").trim_end_matches("_info").to_owned())
-        // The unit of the one histogram is no part of its registered name.
-        .map(|name| if name == "request_duration_seconds" { "request_duration".to_owned() } else { name })
-        .collect();
-    let difference: Vec<_> = registered.symmetric_difference(&documented).cloned().collect();
-    complain("metrics in the code alone or in the docs alone", &difference);
+    rows.flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2))
+        .map(|name| name.split('{').next().unwrap_or_default())
+        .map(|name| name.strip_prefix(prefix).unwrap_or(name))
+        .map(|name| name.trim_end_matches("_total").trim_end_matches("_info"))
+        // The unit of a histogram is no part of its registered name.
+        .map(|name| name.strip_suffix("_seconds").filter(|name| name.ends_with("_duration")).unwrap_or(name).to_owned())
+        .collect()
 }
 
 #[test]
