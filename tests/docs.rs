@@ -98,8 +98,8 @@ fn tables_of_kubectl_have_the_columns_of_the_definition() {
         let text = read(page);
         let mut lines = text.lines().skip_while(|line| !(line.starts_with("$ kubectl") && line.contains("get okapi")));
         assert!(lines.next().is_some(), "{page} shows no table");
-        let table: Vec<Vec<&str>> =
-            lines.take_while(|line| *line != "```").map(|row| row.split_whitespace().collect()).collect();
+        let rows = lines.take_while(|line| *line != "```" && !line.starts_with("$ "));
+        let table: Vec<Vec<&str>> = rows.map(|row| row.split_whitespace().collect()).collect();
         let head = table[0].strip_prefix(&["NAMESPACE"]).unwrap_or(&table[0]);
         assert_eq!(head, columns, "{page}");
         assert!(table.len() > 1 && table.iter().all(|row| row.len() == table[0].len()), "{page}: {table:?}");
