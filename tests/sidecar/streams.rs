@@ -167,7 +167,7 @@ async fn records_without_an_end_break_off_when_the_token_expires() {
         let mut caller = Raw::connect(scene.address()).await;
         caller.send(request("GET", path, &[&format!("authorization: Bearer {token}"), header], "")).await;
         assert_eq!(caller.head().await.expect("an answer").status(), 200);
-        let all = caller.rest().await;
+        let all = tokio::time::timeout(PATIENCE, caller.rest()).await.expect("it breaks off");
         assert!(!all.ends_with(b"\r\n0\r\n\r\n"), "{path}: what came is taken for all there is");
         assert!((issuer_expiry(&token)..issuer_expiry(&token) + 15).contains(&epoch_seconds()), "{path}");
     }
@@ -204,16 +204,20 @@ async fn an_upload_without_a_length_ends_with_its_token() {
     for length in [CHUNKED, SIZED] {
         let (mut caller, token) = upload(&scene, &issuer, "/items/endless", 3, length).await;
         assert_eq!(caller.head().await.expect("an answer").status(), 200);
-        assert!(!caller.rest().await.ends_with(b"\r\n0\r\n\r\n"), "an end in order");
+        assert!(
+            !tokio::time::timeout(PATIENCE, caller.rest()).await.expect("it breaks off").ends_with(b"\r\n0\r\n\r\n"),
+            "an end in order"
+        );
         assert!((issuer_expiry(&token)..issuer_expiry(&token) + 15).contains(&epoch_seconds()));
     }
 }
 
 #[tokio::test]
 async fn what_the_app_has_in_full_is_answered_however_long_that_takes() {
-    let (issuer, app) = (FakeIssuer::start().await, ManualUpstream::start().await);
-    let scene = scene(&items(app.port(), &issuer)).await;
+    let issuer = FakeIssuer::start().await;
     let begun = async |goes_on: bool| {
+        let app = ManualUpstream::start().await;
+        let scene = scene(&items(app.port(), &issuer)).await;
         let (mut caller, token) = upload(&scene, &issuer, "/items/x", 2, CHUNKED).await;
         caller.send("0\r\n\r\n").await;
         let mut upstream = app.accept().await;
@@ -226,14 +230,14 @@ async fn what_the_app_has_in_full_is_answered_however_long_that_takes() {
         let kind = if goes_on { "content-type: text/event-stream\r\n" } else { "" };
         upstream.send(format!("HTTP/1.1 200 OK\r\n{kind}transfer-encoding: chunked\r\n\r\n2\r\nok\r\n")).await;
         assert_eq!(caller.head().await.expect("an answer").status(), 200);
-        (caller, upstream)
+        (caller, upstream, scene)
     };
-    let (mut caller, mut upstream) = begun(false).await;
+    let (mut caller, mut upstream, _scene) = begun(false).await;
     upstream.send("0\r\n\r\n").await;
     assert_eq!(caller.chunk().await.bytes, b"ok");
     assert!(caller.chunk().await.bytes.is_empty());
     // What begins to go on then ends at once.
-    let (mut caller, _upstream) = begun(true).await;
+    let (mut caller, _upstream, _scene) = begun(true).await;
     while !caller.chunk().await.bytes.is_empty() {}
 }
 
