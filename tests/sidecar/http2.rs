@@ -143,25 +143,41 @@ async fn requests_of_one_connection_are_under_way_at_once() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads_ends_and_leaves_the_others_alone() {
-    let app =
-        Upstream::start(|arrived| ok(if arrived.head.as_str().contains("/large") { LARGE } else { "small" })).await;
+    let app = Upstream::start(|arrived| match arrived.head.target() {
+        "/large" => ok(LARGE),
+        "/middle" => ok(&LARGE[..5_000]),
+        "/chunked" => {
+            let chunk = &LARGE[..5_000];
+            Reply::Bytes(
+                format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1388\r\n{chunk}\r\n0\r\n\r\n").into(),
+            )
+        }
+        _ => ok("small"),
+    })
+    .await;
     let limits = Limits { unread: SOON, ..Limits::default() };
     let scene = Scene::with(&public(app.port()), |options| options.limits = limits).await;
-    let stream = tokio::net::TcpStream::connect(scene.address()).await.expect("a listener");
-    let mut caller = Client::over(stream, 1024).await;
-    let (unread, _) = caller.send(get("/large", &[]), true).await;
-    let mut unread = unread.await.expect("a head").into_body();
-    let error = tokio::time::timeout(PATIENCE, async {
-        loop {
-            match unread.data().await.expect("no end") {
-                Ok(_) => {}
-                Err(error) => return error,
+    // With room for one byte hyper takes a piece, and waits no more.
+    for (path, window) in
+        [("/large", 1024), ("/large", 1), ("/middle", 1024), ("/middle", 1), ("/chunked", 1024), ("/chunked", 1)]
+    {
+        let stream = tokio::net::TcpStream::connect(scene.address()).await.expect("a listener");
+        let mut caller = Client::over(stream, window).await;
+        let (unread, _) = caller.send(get(path, &[]), true).await;
+        let mut unread = unread.await.expect("a head").into_body();
+        let error = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match unread.data().await.expect("no end") {
+                    Ok(_) => {}
+                    Err(error) => return error,
+                }
             }
-        }
-    });
-    let error = error.await.expect("an end in time");
-    assert!(error.is_reset(), "{error}");
-    assert_eq!(caller.get("/small", &[]).await.expect("an answer").body(), "small");
+        });
+        let error = error.await.expect("an end in time");
+        assert!(error.is_reset(), "{path}, {window}: {error}");
+        let (small, _) = caller.send(get("/small", &[]), true).await;
+        assert_eq!(small.await.expect("an answer").status(), 200);
+    }
 }
 
 #[tokio::test]

@@ -190,6 +190,34 @@ async fn an_upload_to_an_app_of_http2_that_goes_on_after_its_answer_keeps_its_pl
 }
 
 #[tokio::test]
+async fn an_app_of_http2_that_answers_and_takes_no_more_keeps_nobody_waiting() {
+    const STREAMS: u32 = 4;
+    let unread = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = Arc::clone(&unread);
+    let app = App::start(Protocol::Http2Streams(STREAMS), None, move |request| {
+        if request.method() == http::Method::POST {
+            kept.lock().expect("no panic").push(request);
+        }
+        async { Response::new(body("ok")) }
+    })
+    .await;
+    let scene = Scene::with(&over_http2(app.port()), |options| options.workers = 1.try_into().ok()).await;
+    let mut client = http2::Client::connect(scene.address()).await;
+    let mut uploads = Vec::new();
+    for _ in 0..STREAMS {
+        let request = http::Request::post("http://api.test/").body(()).expect("a request");
+        let (answer, mut upload) = client.send(request, false).await;
+        upload.send_data(vec![b'x'; 4 << 20].into(), false).expect("it waits for room");
+        assert_eq!(answer.await.expect("an answer").status(), 200);
+        uploads.push(upload);
+    }
+    scene.await_metric(&format!("tollgate_upstream_in_flight {STREAMS}")).await;
+    scene.await_metric("tollgate_upstream_in_flight 0").await;
+    assert_eq!(scene.get("/", &[]).await.0.status(), 200);
+    assert_eq!(app.connections(), 2);
+}
+
+#[tokio::test]
 async fn an_app_that_says_goaway_finishes_what_it_has_and_loses_nothing() {
     let (gate, waiting) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
     let (opened, counted) = (Arc::clone(&gate), Arc::clone(&waiting));

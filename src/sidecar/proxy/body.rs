@@ -22,6 +22,8 @@ use crate::intake::Intake;
 /// For the rest of a request whose answer is complete, such as a refusal that came early. Until then it counts as one at
 /// the app; then it is ended.
 const SETTLE: Duration = Duration::from_secs(5);
+/// For an upload that was ended to be let go of, which takes no time where the app reads.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// A request's body towards the app.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ pub(crate) enum UploadError {
     #[error("the request's body is longer than the policy allows")]
     TooLong,
     #[error("the answer ended before the request")]
-    Pointless,
+    Pointless(#[source] h2::Error),
 }
 
 /// How far an upload has come; shared with whoever waits for the answer.
@@ -182,7 +184,7 @@ impl Progress {
 
     /// Ends the upload where it is. Over HTTP/2 it would otherwise go on for as long as the caller likes: the two directions
     /// of a stream end apart (RFC 9113 section 8.1).
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.pointless.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -209,7 +211,7 @@ impl Body for Upload {
         let Streaming { body, progress, rules } = &mut **streaming;
         progress.waker.register(cx.waker());
         if progress.pointless.load(Ordering::Acquire) {
-            return Poll::Ready(Some(Err(UploadError::Pointless)));
+            return Poll::Ready(Some(Err(UploadError::Pointless(h2::Reason::CANCEL.into()))));
         }
         let polled = Pin::new(&mut *body).poll_frame(cx);
         progress.waits_for_caller.store(polled.is_pending(), Ordering::Relaxed);
@@ -287,13 +289,30 @@ impl Download {
             Some(upload) => drop(tokio::spawn(settle(upload, lease))),
         }
     }
+
+    /// The rest of the answer is nobody's any more, and with it the rest of the request.
+    fn give_up(&mut self) {
+        let Some(upload) = self.idle.upload.take().filter(|upload| !upload.has_ended()) else { return };
+        upload.end();
+        if let Some(lease) = self.lease.take() {
+            tokio::spawn(cut(upload, lease));
+        }
+    }
 }
 
 /// Waits for the rest of a request that has its answer.
 async fn settle(upload: Arc<Progress>, lease: Lease) {
-    match timeout(SETTLE, upload.ended()).await {
-        Ok(()) => lease.release(),
-        Err(_) => upload.end(),
+    if timeout(SETTLE, upload.ended()).await.is_ok() {
+        return lease.release();
+    }
+    upload.end();
+    cut(upload, lease).await;
+}
+
+/// Ends the way to the app where an upload does not end that was told to: the app takes nothing, so nobody looks.
+async fn cut(upload: Arc<Progress>, lease: Lease) {
+    if timeout(LAST_LOOK, upload.ended()).await.is_err() {
+        lease.cut();
     }
 }
 
@@ -327,8 +346,8 @@ impl Drop for Download {
     fn drop(&mut self) {
         if self.body.is_end_stream() {
             self.release();
-        } else if let Some(upload) = &self.idle.upload {
-            upload.end();
+        } else {
+            self.give_up();
         }
     }
 }

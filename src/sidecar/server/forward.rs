@@ -72,11 +72,13 @@ impl Gate {
                 {
                     (sending.await, Right::Watched(Box::pin(ready(ending))))
                 }
-                Err(Ending::For(reason)) => {
-                    let rejection = Rejection::new(reason, "The token's time ended before the answer.");
-                    return Err(plain(rejection));
+                Err(ending) => {
+                    flight.upload.iter().for_each(|upload| upload.end());
+                    return Err(plain(match ending {
+                        Ending::For(reason) => Rejection::new(reason, "The token's time ended before the answer."),
+                        Ending::Drain => rescue::stops(),
+                    }));
                 }
-                Err(Ending::Drain) => return Err(plain(rescue::stops())),
             }
         } else {
             (sending.await, Right::Unwatched(grant))
@@ -99,7 +101,7 @@ impl Gate {
         // A length is a promise to end.
         let is_open_ended = response.body().size_hint().exact().is_none();
         let kind = if is_open_ended { Kind::of(response.headers()) } else { Kind::Plain };
-        let upload = upload.filter(|upload| !upload.is_over());
+        let upload = upload.filter(|upload| !upload.has_ended());
         let lapse = match right {
             Right::Watched(lapse) => (kind.goes_on() || form == Form::Grpc || upload.is_some()).then_some(lapse),
             Right::Unwatched(grant) => {

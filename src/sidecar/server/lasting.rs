@@ -80,7 +80,7 @@ impl Lasting {
     /// Whether it has become one that ends by itself: its request has come to its end meanwhile.
     fn is_plain(&self) -> bool {
         let goes_on = self.form == Form::Grpc || self.kind.goes_on();
-        !goes_on && self.upload.as_ref().is_none_or(|upload| upload.is_over())
+        !goes_on && self.upload.as_ref().is_none_or(|upload| upload.has_ended())
     }
 
     /// Why it was ended before its end, if it was.

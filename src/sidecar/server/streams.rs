@@ -31,6 +31,11 @@ const MAX_TAKEN_BACK: u64 = 200;
 /// Requests that may still come after the connection was asked to end: twice what a gateway may have on the way.
 const MAX_LATE: u64 = 200;
 
+/// Bytes of an answer that may wait in hyper for a caller that makes no room for them. hyper takes a piece when there is
+/// room for one byte of it, and forgets the stream when that was the last; so the last byte of a longer one is kept back,
+/// and hyper asks for it when there was room for all before it.
+const UNWATCHED: usize = 1024;
+
 tokio::task_local! {
     /// The piece of an answer, by its number, that this stream's task holds because the caller has no room for it, and for
     /// how long it does.
@@ -72,6 +77,8 @@ pub(super) struct Paced<B> {
     body: Option<B>,
     /// Kept so that the body's own end sees what became of it.
     _unsent: Option<B>,
+    /// The end of the piece before, apart.
+    rest: Option<Bytes>,
     pieces: u64,
     /// For each piece to be read.
     patience: Duration,
@@ -171,7 +178,7 @@ impl Ticket {
         self.streams.makes_up();
         response.map(|body| {
             let (body, unsent) = if *to == Method::HEAD { (None, Some(body)) } else { (Some(body), None) };
-            Paced { body, _unsent: unsent, pieces: 0, patience: unread, _ticket: self }
+            Paced { body, _unsent: unsent, rest: None, pieces: 0, patience: unread, _ticket: self }
         })
     }
 }
@@ -212,22 +219,38 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(cx);
+        let Self { body, rest, pieces, patience, .. } = &mut *self;
+        let Some(body) = body else { return Poll::Ready(None) };
+        let mut polled = match rest.take() {
+            Some(rest) => Poll::Ready(Some(Ok(Frame::data(rest)))),
+            None => Pin::new(body).poll_frame(cx),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(data) = frame.data_mut()
+            && data.len() > UNWATCHED
+        {
+            *rest = Some(data.split_off(data.len() - 1));
+        }
         // hyper asks for the next piece only when the caller had room for this one.
-        self.pieces += 1;
-        let held = matches!(polled, Poll::Ready(Some(Ok(_)))).then_some((self.pieces, self.patience));
+        *pieces += 1;
+        let held = matches!(polled, Poll::Ready(Some(Ok(_)))).then_some((*pieces, *patience));
         // Outside a stream's task nobody waits.
         let _ = HELD.try_with(|piece| piece.set(held));
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.rest.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let mut hint = self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }
 

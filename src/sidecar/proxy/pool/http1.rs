@@ -8,6 +8,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
@@ -38,6 +39,8 @@ pub(crate) struct Line {
     pub(crate) sender: SendRequest<Upload>,
     /// For the answers on it.
     pub(crate) alarm: Alarm,
+    /// Of what runs the connection.
+    running: AbortHandle,
 }
 
 #[derive(Debug)]
@@ -46,19 +49,26 @@ struct Idle {
     since: Instant,
 }
 
+impl Line {
+    /// Closes the connection with all that is on its way.
+    pub(super) fn cut(self) {
+        self.running.abort();
+    }
+}
+
 impl Pool {
     pub(super) fn new(dialer: Arc<Dialer>, connects: Counter) -> Arc<Self> {
         Arc::new(Self { dialer, idle: Mutex::default(), connects })
     }
 
     pub(super) async fn connect(&self) -> Result<Line, ConnectError> {
-        let sender = match self.dialer.dial().await? {
+        let (sender, running) = match self.dialer.dial().await? {
             Stream::Plain(stream) => start(stream).await,
             Stream::Tls(stream) => start(*stream).await,
-        };
-        let sender = sender.map_err(ConnectError::Handshake)?;
+        }
+        .map_err(ConnectError::Handshake)?;
         self.connects.inc();
-        Ok(Line { sender, alarm: Alarm::default() })
+        Ok(Line { sender, alarm: Alarm::default(), running })
     }
 
     /// Keeps a connection whose answer has arrived in full, or will without us.
@@ -114,9 +124,11 @@ impl Pool {
 
 /// Starts HTTP on a connection, which then runs to its end by itself. Its errors reach the request in progress, if there
 /// is one.
-async fn start(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<SendRequest<Upload>> {
+async fn start(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> hyper::Result<(SendRequest<Upload>, AbortHandle)> {
     let (sender, connection) = http1::Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(stream)).await?;
     // An async block would hold the connection twice.
-    tokio::spawn(connection.with_upgrades().inspect_err(|error| debug!(%error, "a connection to the app broke")));
-    Ok(sender)
+    let running = connection.with_upgrades().inspect_err(|error| debug!(%error, "a connection to the app broke"));
+    Ok((sender, tokio::spawn(running).abort_handle()))
 }

@@ -9,6 +9,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, interval, timeout};
 
 use super::super::body::Upload;
@@ -67,6 +68,10 @@ struct State {
     idle_since: Mutex<Instant>,
     /// The app wants no more requests on it, which hyper may not have noticed yet.
     is_retired: AtomicBool,
+    /// It is closed after its last request, whatever is still on its way.
+    is_cut: AtomicBool,
+    /// Of what runs the connection.
+    running: AbortHandle,
 }
 
 impl Pool {
@@ -146,6 +151,12 @@ impl Line {
         self.0.state.is_retired.store(true, Ordering::Relaxed);
     }
 
+    /// No new request goes there, and the end of the last one is the connection's: something on it never ends.
+    pub(super) fn cut(self) {
+        self.0.state.is_cut.store(true, Ordering::Relaxed);
+        self.retire();
+    }
+
     pub(crate) fn takes_extended_connect(&self) -> bool {
         self.0.state.extended_connect
     }
@@ -155,6 +166,9 @@ impl Drop for Line {
     fn drop(&mut self) {
         let state = &self.0.state;
         if state.used.fetch_sub(1, Ordering::Relaxed) == 1 {
+            if state.is_cut.load(Ordering::Relaxed) {
+                state.running.abort();
+            }
             *state.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         }
     }
@@ -188,17 +202,21 @@ async fn start(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> 
             _ = looks.tick() => {}
         }
     }
-    let state = State {
-        used: AtomicUsize::new(0),
-        allowed: connection.current_max_send_streams(),
-        extended_connect: connection.is_extended_connect_protocol_enabled(),
-        idle_since: Mutex::new(Instant::now()),
-        is_retired: AtomicBool::new(false),
-    };
-    tokio::spawn(async move {
+    let allowed = connection.current_max_send_streams();
+    let extended_connect = connection.is_extended_connect_protocol_enabled();
+    let running = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to the app broke");
         }
     });
+    let state = State {
+        used: AtomicUsize::new(0),
+        allowed,
+        extended_connect,
+        idle_since: Mutex::new(Instant::now()),
+        is_retired: AtomicBool::new(false),
+        is_cut: AtomicBool::new(false),
+        running: running.abort_handle(),
+    };
     Ok(Shared { sender, state: Arc::new(state) })
 }

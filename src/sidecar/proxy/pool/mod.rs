@@ -130,6 +130,14 @@ impl Connection {
 }
 
 impl Lease {
+    /// The app does not take what is still on its way to it: nobody else is to wait behind that.
+    pub(crate) fn cut(self) {
+        match self.sender {
+            Sender::Http1(line) => line.cut(),
+            Sender::Http2(line) => line.cut(),
+        }
+    }
+
     /// The answer has arrived in full, or will without us.
     pub(crate) fn release(self) {
         if let (Sender::Http1(line), Kept::Http1(pool)) = (self.sender, self.kept) {
