@@ -114,6 +114,27 @@ async fn metrics_count_requests_by_route_method_class_and_reason() {
 }
 
 #[tokio::test]
+async fn counts_that_alerts_ask_for_begin_at_zero() {
+    let app = Upstream::start(|_| ok("")).await;
+    let mut config = public(app.port());
+    let issuer = &mut config["issuers"][0];
+    issuer["validation"] = json!("LocalAndIntrospection");
+    issuer["client"] = json!({"credentialsDir": "/nowhere", "authMethod": "ClientSecretBasic"});
+    issuer["introspection"]["onOutage"] = json!({"acceptLocallyValid": {"maxDurationMillis": 60_000}});
+    let text = Scene::start(&config).await.metrics().await;
+    for line in [
+        r#"tollgate_key_refreshes_total{issuer="okta",outcome="success"} 0"#,
+        r#"tollgate_key_refreshes_total{issuer="okta",outcome="idp_rate_limited"} 0"#,
+        r#"tollgate_idp_refused_total{issuer="okta",calls="introspection",lane="trusted"} 0"#,
+        r#"tollgate_idp_refused_total{issuer="okta",calls="introspection",lane="stranger"} 0"#,
+        r#"tollgate_outage_acceptances_total{issuer="okta"} 0"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains(r#"calls="token""#), "what never happens has no series\n{text}");
+}
+
+#[tokio::test]
 async fn no_flood_of_odd_requests_adds_a_series() {
     let issuer = FakeIssuer::start().await;
     let app = Upstream::start(|_| ok("")).await;

@@ -52,6 +52,12 @@ impl AuthMetrics {
         metrics
     }
 
+    /// Begins the count of what passes unasked at 0: of a series that begins with its first event, no rate shows that
+    /// event.
+    pub(super) fn begin(&self, issuer: &str) {
+        drop(self.outage_acceptances.get_or_create(&IssuerLabels { issuer: issuer.to_owned() }));
+    }
+
     pub(super) fn introspected(&self, issuer: &str, outcome: &'static str) {
         self.introspections.get_or_create(&OutcomeLabels { issuer: issuer.to_owned(), outcome }).inc();
     }

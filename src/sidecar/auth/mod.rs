@@ -20,7 +20,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
-use tollgate_contract::ValidationMode;
+use tollgate_contract::{OnOutage, ValidationMode};
 use tracing::debug;
 
 pub use self::credentials::Scheme;
@@ -130,6 +130,9 @@ impl Authenticator {
         claim_headers: Arc<ClaimHeaders>,
         metrics: AuthMetrics,
     ) -> Self {
+        for issuer in issuers.iter().filter(|issuer| issuer.on_outage() != OnOutage::Reject) {
+            metrics.begin(issuer.name());
+        }
         let kept = Arc::new(Kept { whole: keep_claims, headers: claim_headers });
         let decisions = Arc::new(DecisionCache::new());
         let introspector = Introspector::new(Arc::clone(&decisions), metrics.clone());

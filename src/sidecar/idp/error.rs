@@ -60,6 +60,10 @@ pub(crate) enum IdpError {
 }
 
 impl IdpError {
+    /// Every word that [`reason`](Self::reason) may have.
+    pub(crate) const REASONS: [Reason; 4] =
+        [Reason::IdpUnreachable, Reason::IdpRateLimited, Reason::IdpError, Reason::Overloaded];
+
     /// What the operator should show; `None` where nobody need act.
     pub(crate) fn problem(&self) -> Option<ProblemCode> {
         match self {
@@ -136,10 +140,9 @@ mod tests {
             IdpError::CaBundleUnusable,
             IdpError::Busy,
         ];
-        let serious = [Reason::IdpUnreachable, Reason::IdpRateLimited, Reason::IdpError, Reason::Overloaded];
         for error in all {
             let rejection = error.rejection();
-            assert!(serious.contains(&rejection.reason), "{error}");
+            assert!(IdpError::REASONS.contains(&rejection.reason), "{error}");
             assert!(rejection.retry_after.is_some(), "{error}");
         }
     }

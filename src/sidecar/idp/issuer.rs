@@ -117,6 +117,9 @@ impl Issuer {
             doubts: Doubts::default(),
             metrics,
         };
+        let lines = [(&issuer.questions, needs.introspection), (&issuer.tokens, needs.tokens)];
+        let calls: Vec<_> = lines.iter().filter(|(_, needed)| *needed).map(|(line, _)| line.calls()).collect();
+        issuer.metrics.begin(issuer.name(), &calls);
         if !issuer.discovers {
             issuer.adopt(issuer.given.clone());
         }

@@ -11,6 +11,13 @@ use prometheus_client::registry::Registry;
 
 use super::error::IdpError;
 use super::governor::Reading;
+use crate::reason::Reason;
+
+/// The outcome of a refresh that brought keys.
+const SUCCESS: &str = "success";
+
+/// The lanes, as metrics tell them apart.
+const LANES: [&str; 2] = ["trusted", "stranger"];
 
 /// One issuer and one outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -82,8 +89,18 @@ impl IdpMetrics {
         metrics
     }
 
+    /// Begins the counts of an issuer at 0: of a series that begins with its first event, no rate shows that event.
+    pub(crate) fn begin(&self, issuer: &str, calls: &[&'static str]) {
+        for outcome in std::iter::once(SUCCESS).chain(IdpError::REASONS.map(Reason::as_str)) {
+            drop(self.key_refreshes.get_or_create(&OutcomeLabels { issuer: issuer.to_owned(), outcome }));
+        }
+        for (calls, lane) in calls.iter().flat_map(|calls| LANES.map(|lane| (*calls, lane))) {
+            drop(self.refused.get_or_create(&LaneLabels { issuer: issuer.to_owned(), calls, lane }));
+        }
+    }
+
     pub(crate) fn refreshed(&self, issuer: &str, outcome: Result<(), &IdpError>) {
-        let outcome = outcome.map_or_else(|error| error.reason().as_str(), |()| "success");
+        let outcome = outcome.map_or_else(|error| error.reason().as_str(), |()| SUCCESS);
         self.key_refreshes.get_or_create(&OutcomeLabels { issuer: issuer.to_owned(), outcome }).inc();
     }
 
@@ -111,7 +128,7 @@ impl IdpMetrics {
         }
         self.in_flight.get_or_create(&labels).set(number(reading.in_flight));
         self.cut.get_or_create(&labels).set(cut.into());
-        for (lane, waiting) in [("trusted", reading.waiting_trusted), ("stranger", reading.waiting_strangers)] {
+        for (lane, waiting) in LANES.into_iter().zip([reading.waiting_trusted, reading.waiting_strangers]) {
             let labels = LaneLabels { issuer: issuer.to_owned(), calls, lane };
             self.waiting.get_or_create(&labels).set(number(waiting));
         }
