@@ -1,12 +1,15 @@
-//! What the operator counts. Labels are closed sets: no namespaces, no names.
+//! What the operator counts, in labels from closed sets, and the conditions of the resources that there are.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -24,7 +27,25 @@ pub(crate) struct Metrics {
     key_fetches: Family<Outcome, Counter>,
     key_sources: Gauge,
     leader: Gauge,
+    conditions: Conditions,
 }
+
+/// A condition of a resource, as its status has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) status: String,
+    pub(crate) reason: String,
+}
+
+/// Where to ask for the conditions of all resources, while this operator leads. They are asked for at each scrape, so what
+/// is gone is shown no longer.
+#[derive(Clone, Default)]
+struct Conditions(Arc<Mutex<Option<Source>>>);
+
+type Source = Box<dyn Fn() -> Vec<Standing> + Send + Sync>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -47,6 +68,7 @@ impl Metrics {
         let key_fetches = Family::default();
         let key_sources = Gauge::default();
         let leader = Gauge::default();
+        let conditions = Conditions::default();
         registry.register("reconciles", "Looks at a resource, by outcome", reconciles.clone());
         registry.register_with_unit(
             "reconcile_duration",
@@ -59,6 +81,7 @@ impl Metrics {
         registry.register("key_fetches", "Key sets asked of issuers, by outcome", key_fetches.clone());
         registry.register("key_sources", "Issuers whose keys are held", key_sources.clone());
         registry.register("leader", "1 while this operator is the one that acts", leader.clone());
+        registry.register_collector(Box::new(conditions.clone()));
         Self {
             registry: Arc::new(registry),
             reconciles,
@@ -68,6 +91,7 @@ impl Metrics {
             key_fetches,
             key_sources,
             leader,
+            conditions,
         }
     }
 
@@ -98,5 +122,46 @@ impl Metrics {
 
     pub(crate) fn lead(&self, leads: bool) {
         self.leader.set(leads.into());
+        if !leads {
+            *self.conditions.source() = None;
+        }
+    }
+
+    /// Shows these conditions until leadership ends.
+    pub(crate) fn show(&self, conditions: impl Fn() -> Vec<Standing> + Send + Sync + 'static) {
+        *self.conditions.source() = Some(Box::new(conditions));
+    }
+}
+
+impl Conditions {
+    /// A panic elsewhere leaves nothing half done here: every change is one assignment.
+    fn source(&self) -> MutexGuard<'_, Option<Source>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Conditions {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let all = self.source().as_ref().map(|ask| ask()).unwrap_or_default();
+        let help = "1 for the status and reason that a condition of a resource has";
+        let mut metric = encoder.encode_descriptor("condition", help, None, MetricType::Gauge)?;
+        for Standing { namespace, name, kind, status, reason } in &all {
+            // `namespace` and `pod` are what Prometheus calls where it found the operator.
+            let labels = [
+                ("api_namespace", namespace.as_str()),
+                ("api", name.as_str()),
+                ("type", kind.as_str()),
+                ("status", status.as_str()),
+                ("reason", reason.as_str()),
+            ];
+            ConstGauge::new(1_i64).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conditions").finish_non_exhaustive()
     }
 }

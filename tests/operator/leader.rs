@@ -28,6 +28,7 @@ async fn one_of_two_acts_and_the_other_follows_when_it_is_killed() {
     scene.create_items().await;
     scene.await_objects().await;
     assert_eq!(second.metric("tollgate_operator_reconciles_total").await, 0, "only the leader looks");
+    assert_eq!(second.metric("tollgate_operator_condition").await, 0, "and only the leader tells");
     assert_eq!(second.admin("/readyz").await.status(), 200, "who does not lead is ready to");
 
     first.kill().await;

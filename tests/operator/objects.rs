@@ -87,6 +87,31 @@ async fn a_look_that_finds_nothing_to_do_writes_nothing() {
 }
 
 #[tokio::test]
+async fn the_conditions_are_metrics_for_as_long_as_the_resource_is_there() {
+    let (scene, operator) = Scene::with_operator("conditions").await;
+    scene.create_items().await;
+    let shows = async |what: &str, count: u64| {
+        let name = format!("tollgate_operator_condition{{api_namespace=\"{}\",api=\"items\",{what}", scene.namespace);
+        eventually(&format!("{count} of {name}"), SOON, || async {
+            let now = operator.metric(&name).await;
+            if now == count { Ok(()) } else { Err(format!("{now}")) }
+        })
+        .await;
+    };
+    shows("type=\"Ready\",status=\"False\"", 1).await;
+    shows("type=\"Accepted\",status=\"True\",reason=\"Accepted\"", 1).await;
+    let pods = scene.pods(2).await;
+    let _sidecars = (kubelet::run(&scene, &pods[0], 11).await, kubelet::run(&scene, &pods[1], 12).await);
+    shows("type=\"Ready\",status=\"True\",reason=\"Ready\"", 1).await;
+    shows("type=\"Ready\",status=\"False\"", 0).await;
+    shows("", 5).await;
+
+    scene.delete::<OktaProtectedApi>().await;
+    shows("", 0).await;
+    operator.stop().await;
+}
+
+#[tokio::test]
 async fn drift_is_repaired_within_five_seconds() {
     let (scene, operator) = Scene::with_operator("drift").await;
     scene.create_items().await;

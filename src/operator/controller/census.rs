@@ -1,13 +1,16 @@
-//! The count of sidecars by Okta bucket, over the resources of all scopes. It decides how often they are counted; what a
-//! bucket is, the plan decides.
+//! The count of sidecars by Okta bucket, over the resources of all scopes, and the conditions of these. It decides how often
+//! sidecars are counted; what a bucket is, the plan decides.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::runtime::reflector::store::Store;
 use tokio::sync::OnceCell;
+use tollgate_api::conditions::{ConditionStatus, ConditionType, reason};
 
 use super::Guarded;
+use super::context::Key;
+use crate::metrics::Standing;
 use crate::plan::shares::Shares;
 
 /// A count serves all looks of this time: with ten thousand resources one takes some milliseconds, and there may be
@@ -46,6 +49,32 @@ impl Census {
                 shares
             }
         }
+    }
+
+    /// The conditions of all resources, as their copies have them.
+    pub(crate) fn standings(&self) -> Vec<Standing> {
+        self.resources.iter().flat_map(Store::state).flat_map(|resource| standings(&resource)).collect()
+    }
+}
+
+fn standings(resource: &Guarded) -> Vec<Standing> {
+    let Key { namespace, name } = Key::of(resource);
+    let standing = |kind: &str, status: &str, reason: &str| Standing {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        kind: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+    };
+    match &resource.0 {
+        Ok(readable) => {
+            let conditions = readable.status.iter().flat_map(|status| &status.conditions);
+            conditions.map(|condition| standing(&condition.type_, &condition.status, &condition.reason)).collect()
+        }
+        // Its status says no more than this.
+        Err(_) => [ConditionType::Ready, ConditionType::Accepted]
+            .map(|kind| standing(kind.as_str(), ConditionStatus::False.as_str(), reason::INVALID_SPEC))
+            .to_vec(),
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) async fn run(shared: Shared, stop: Stop) {
     let scopes = shared.settings.scopes();
     let scopes: Vec<_> = scopes.iter().map(|namespace| Scope::of(&shared, namespace.as_deref(), &stop)).collect();
     let census = Arc::new(Census::of(scopes.iter().map(|scope| scope.controller.store()).collect()));
+    let counted = Arc::clone(&census);
+    shared.metrics.show(move || counted.standings());
     let keys = Arc::new(Keys::default());
     let looks = scopes.into_iter().map(|Scope { controller, stores }| {
         let (shared, memory, census, keys) =
