@@ -103,7 +103,9 @@ fn trouble(pod: &Pod) -> Option<Trouble> {
         let unready = !app.ready && app.state.as_ref().is_some_and(|state| state.running.is_some());
         unready.then(|| Trouble {
             reason: reason::APP_NOT_READY,
-            message: "The app runs, but its startup or readiness probe does not pass.".to_owned(),
+            message: "The app runs, but its startup or readiness probe does not pass: `kubectl describe pod` has the \
+                      kubelet's words; an app on 127.0.0.1 needs an `exec` probe."
+                .to_owned(),
         })
     })
 }
