@@ -203,7 +203,7 @@ impl World {
 
     fn look_around(&self) -> anyhow::Result<String> {
         let clean_up = match &self.target {
-            Target::Local { .. } => vec!["cargo xtask cluster down".to_owned()],
+            Target::Local { .. } => vec!["make cluster-down".to_owned()],
             Target::Foreign { .. } => self.removable().removal(),
         };
         Ok(look_around(&self.target.kubeconfig(), &shell::folders()?, &self.client(CALLER)?, &clean_up))

@@ -23,7 +23,11 @@ const CFLAGS: &str = "-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX";
 pub(crate) fn build(packages: &[&str]) -> anyhow::Result<PathBuf> {
     let profile = env::var("TOLLGATE_PROFILE").unwrap_or_else(|_| "release".into());
     let target = host()?;
-    console::step(&format!("{}, static, profile {profile}", packages.join(", ")), || {
+    let what = format!(
+        "compiling {}, static, profile {profile} (minutes, where nothing is compiled yet)",
+        packages.join(", ")
+    );
+    console::step(&what, || {
         process::capture(
             Command::new(cargo())
                 .current_dir(paths::repository())
