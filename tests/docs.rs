@@ -10,10 +10,10 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 use tests::kubernetes::repository;
 use tests::rendered;
-use tollgate_contract::names::ADMIN_PORT;
+use tollgate_contract::names::{ADMIN_PORT, API_LABEL};
 
 /// The order in which a user would read. The page that removes everything is the last.
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "docs/install.md",
     "docs/protect-an-api.md",
     "docs/token-validation.md",
@@ -21,6 +21,7 @@ const PAGES: [&str; 13] = [
     "docs/dpop.md",
     "docs/streaming.md",
     "docs/tls.md",
+    "docs/limits.md",
     "docs/observability.md",
     "docs/operations.md",
     "docs/reasons.md",
@@ -149,6 +150,20 @@ fn the_network_policy_for_prometheus_opens_the_metrics_of_the_pods_that_the_oper
         policy,
         "it has no field that Kubernetes does not know"
     );
+}
+
+#[test]
+fn the_scrape_jobs_find_sidecars_and_label_them() {
+    let text = read("docs/observability.md");
+    let block = text.split("```yaml\n").find(|block| block.starts_with("scrape_configs:")).expect("the jobs");
+    let block = block.split("```").next().expect("it ends");
+    let jobs: Value = serde_saphyr::from_str(block).expect("YAML");
+    let rules = jobs["scrape_configs"][0]["relabel_configs"].as_array().expect("a list");
+    let template = rendered::pod_template();
+    assert_eq!(rendered::sidecar_port(&template, &rules[0]["regex"]), Some(u64::from(ADMIN_PORT)));
+    let label = API_LABEL.replace(|character: char| !character.is_ascii_alphanumeric(), "_");
+    let source = json!([format!("__meta_kubernetes_pod_label_{label}")]);
+    assert!(rules.iter().any(|rule| rule["source_labels"] == source && rule["target_label"] == "api"), "{rules:?}");
 }
 
 #[test]
