@@ -26,6 +26,7 @@ mod modes;
 mod okta_verifiers;
 mod outage;
 mod own_client;
+mod retries;
 mod routes;
 mod rules;
 mod scene;
